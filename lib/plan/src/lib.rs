@@ -1,0 +1,15 @@
+//! Decisions: facts in, a plan with its reasons out.
+//!
+//! Owns what a job will do and why. Refuses to know storage, catalogs, engines, clocks and chance: everything here is
+//! synchronous and gives the same answer for the same facts.
+
+pub mod columns;
+pub mod dedupe;
+mod digest;
+mod error;
+mod interval;
+pub mod merge;
+
+pub use digest::{DigestInput, input_digest};
+pub use error::{Error, Result};
+pub use interval::{Interval, parse_time};
