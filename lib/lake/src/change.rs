@@ -1,0 +1,100 @@
+//! A change: everything that one commit does to one table, and what must still be true for it to be right.
+//!
+//! Jobs stage files and describe them here; nothing in a change is live until [`crate::commit()`] has swapped the
+//! table's pointer.
+
+use std::collections::BTreeMap;
+
+use contract::TableName;
+use iceberg::spec::{DataFile, Schema, Struct, UnboundPartitionSpec};
+
+use crate::LedgerEntry;
+
+/// The next version of one table, staged and not yet committed.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The table.
+    pub table: TableName,
+    /// Current snapshot of `main` when the plan read the table; `None` for a table without one.
+    pub base_snapshot_id: Option<i64>,
+    /// What kind of change it is: decides the snapshot's operation and which conflicts are looked for.
+    pub kind: ChangeKind,
+    /// Data files to add. Their objects exist.
+    pub added: Vec<StagedFile>,
+    /// Position delete files to add. Their objects exist.
+    pub added_deletes: Vec<StagedFile>,
+    /// Files to remove.
+    pub removed: Vec<Removal>,
+    /// Data files that the added position deletes point into: they must still be live.
+    pub referenced: Vec<String>,
+    /// Where keys of ours may lie: an added file of another writer that may hold one of them is a conflict.
+    /// `None` for a change without keys.
+    pub key_scope: Option<KeyScope>,
+    /// A new schema or partition spec, applied before the files.
+    pub schema_update: Option<SchemaUpdate>,
+    /// The run that made it, kept in the ledger of the table's properties.
+    pub ledger_entry: Option<LedgerEntry>,
+    /// Table properties to set beside the ledger.
+    pub properties: BTreeMap<String, String>,
+    /// For the snapshot summary: `etl.run-id`, `etl.job`, `etl.interval`, `etl.input-digest`, row balance.
+    pub summary: BTreeMap<String, String>,
+}
+
+/// What kind of change it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// Rows are only added and nothing was matched against the table.
+    Append,
+    /// The result of a keyed MERGE: serializable, also when it found no match and only adds files.
+    Merge,
+    /// The same rows in other files (compaction): keeps the data sequence number of its base.
+    Replace,
+    /// Only properties, schema or the ledger change; no snapshot is made.
+    MetadataOnly,
+}
+
+/// A file that lies in storage and waits for its commit.
+#[derive(Debug, Clone)]
+pub struct StagedFile {
+    /// Path, partition, counts, sizes and bounds.
+    pub data_file: DataFile,
+    /// The partition spec it was written for: the data file has it too, and does not tell.
+    pub spec_id: i32,
+}
+
+/// A live file that the change replaces.
+#[derive(Debug, Clone)]
+pub struct Removal {
+    /// Its path, as the manifest has it.
+    pub path: String,
+    /// The partition spec it was written for.
+    pub spec_id: i32,
+    /// Its partition.
+    pub partition: Struct,
+    /// Its data sequence number.
+    pub sequence_number: i64,
+}
+
+/// Where the keys of a merge may lie.
+#[derive(Debug, Clone, Default)]
+pub struct KeyScope {
+    /// Partition spec that `partitions` speaks of.
+    pub spec_id: i32,
+    /// The partitions that the keys belong to; `None` when a key may be in any partition.
+    pub partitions: Option<Vec<Struct>>,
+    /// Smallest and largest value of each key column in the batch, by field id.
+    pub bounds: BTreeMap<i32, (iceberg::spec::Datum, iceberg::spec::Datum)>,
+}
+
+/// A new shape of the table.
+#[derive(Debug, Clone)]
+pub struct SchemaUpdate {
+    /// The complete new schema; existing fields keep their ids.
+    pub schema: Schema,
+    /// The new default partition spec when it changes.
+    pub partition_spec: Option<UnboundPartitionSpec>,
+    /// The current schema id that the update was made from: another one at commit time is a conflict.
+    pub base_schema_id: i32,
+    /// What changed, for people: `added column note string`.
+    pub descriptions: Vec<String>,
+}

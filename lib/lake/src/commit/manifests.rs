@@ -1,0 +1,227 @@
+//! The manifests of the next snapshot: those that stay as they are, those that lose a file and are written again, and
+//! new ones for new files.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use contract::TableName;
+use futures::TryStreamExt;
+use iceberg::{
+    io::FileIO,
+    spec::{
+        DataFile, ManifestContentType, ManifestFile, ManifestWriterBuilder, PartitionSpec, SchemaRef, TableMetadata,
+    },
+};
+
+use super::{CommitError, Conflict, merge::merge_small, names::AttemptFiles, summary::Sums};
+use crate::{
+    Change, ChangeKind, Removal, Result, Table,
+    manifest::{Entry, Manifest, may_have_live_files},
+};
+
+/// Files in one new manifest: about 8 MB with bounds of thirty columns.
+const ENTRIES_PER_MANIFEST_MAX: usize = 8_000;
+
+/// The manifests of the next snapshot, and what changed in them.
+#[derive(Debug)]
+pub(super) struct NextManifests {
+    /// New ones first.
+    pub manifests: Vec<ManifestFile>,
+    /// What was added and removed.
+    pub sums: Sums,
+}
+
+/// Makes the manifests of the snapshot `snapshot_id` on top of the current head. `shape` is the metadata with the
+/// schema and partition specs that new files were written for.
+pub(super) async fn next_manifests(
+    current: &Table,
+    shape: &TableMetadata,
+    change: &Change,
+    snapshot_id: i64,
+    files: &mut AttemptFiles<'_>,
+) -> Result<NextManifests> {
+    let list = match current.head() {
+        Some(head) => current.manifest_list(head).await?,
+        None => Vec::new(),
+    };
+    // A manifest of nothing but deletions told its own snapshot's story; the next one has no use for it.
+    let live = list.into_iter().filter(may_have_live_files).collect();
+    let mut sums = Sums::default();
+    let mut drafts = new_manifests(&current.name, shape, change, &mut sums)?;
+    let (kept, rewritten) = remove(current, change, live, &mut sums).await?;
+    drafts.extend(rewritten);
+    let (kept, merged) = merge_small(current, kept).await?;
+    drafts.extend(merged);
+    let mut manifests = Vec::with_capacity(drafts.len() + kept.len());
+    for draft in drafts {
+        manifests.push(draft.write(&current.name, snapshot_id, files).await?);
+    }
+    manifests.extend(kept);
+    Ok(NextManifests { manifests, sums })
+}
+
+/// A manifest that is about to be written.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub schema: SchemaRef,
+    pub spec: PartitionSpec,
+    pub content: ManifestContentType,
+    pub entries: Vec<DraftEntry>,
+}
+
+/// An entry of a draft.
+#[derive(Debug)]
+pub(super) enum DraftEntry {
+    /// A new file; with a data sequence number when it stands for older rows.
+    Added(Box<DataFile>, Option<i64>),
+    /// A file that stays.
+    Existing(Entry),
+    /// A file that goes with this snapshot.
+    Removed(Entry),
+}
+
+/// Manifests for the change's new files, one writer per partition spec and content.
+fn new_manifests(
+    table: &TableName,
+    shape: &TableMetadata,
+    change: &Change,
+    sums: &mut Sums,
+) -> std::result::Result<Vec<Draft>, CommitError> {
+    // Compaction keeps the data sequence number of the snapshot it read: deletes that came later still apply.
+    let sequence_number = match change.kind {
+        ChangeKind::Replace => {
+            let base = change.base_snapshot_id.and_then(|id| shape.snapshot_by_id(id));
+            Some(base.map_or(0, |base| base.sequence_number()))
+        }
+        _ => None,
+    };
+    let mut by_spec: BTreeMap<(u8, i32), Vec<DraftEntry>> = BTreeMap::new();
+    let data = change.added.iter().map(|file| (ManifestContentType::Data, file));
+    let deletes = change.added_deletes.iter().map(|file| (ManifestContentType::Deletes, file));
+    for (content, staged) in data.chain(deletes) {
+        sums.add(staged.spec_id, &staged.data_file);
+        let entry = DraftEntry::Added(Box::new(staged.data_file.clone()), sequence_number);
+        by_spec.entry((content as u8, staged.spec_id)).or_default().push(entry);
+    }
+    let mut drafts = Vec::new();
+    for ((content, spec_id), mut entries) in by_spec {
+        let spec = shape.partition_spec_by_id(spec_id).ok_or_else(|| CommitError::InvalidChange {
+            table: table.clone(),
+            problem: format!("a file was written for partition spec {spec_id}, which the table does not have"),
+        })?;
+        let content = if content == ManifestContentType::Data as u8 {
+            ManifestContentType::Data
+        } else {
+            ManifestContentType::Deletes
+        };
+        while !entries.is_empty() {
+            let rest = entries.split_off(entries.len().min(ENTRIES_PER_MANIFEST_MAX));
+            let schema = Arc::clone(shape.current_schema());
+            drafts.push(Draft { schema, spec: spec.as_ref().clone(), content, entries });
+            entries = rest;
+        }
+    }
+    Ok(drafts)
+}
+
+/// Takes files out of the manifests that hold them. A file that no manifest holds is a conflict.
+async fn remove(
+    current: &Table,
+    change: &Change,
+    manifests: Vec<ManifestFile>,
+    sums: &mut Sums,
+) -> Result<(Vec<ManifestFile>, Vec<Draft>)> {
+    let mut wanted: HashMap<&str, &Removal> = change.removed.iter().map(|gone| (gone.path.as_str(), gone)).collect();
+    let may_hold = |file: &ManifestFile| {
+        let old_enough = |gone: &Removal| gone.sequence_number >= file.min_sequence_number;
+        change.removed.iter().any(|gone| gone.spec_id == file.partition_spec_id && old_enough(gone))
+    };
+    let (searched, mut kept): (Vec<_>, Vec<_>) = manifests.into_iter().partition(may_hold);
+    let mut drafts = Vec::new();
+    let mut searched_count = 0;
+    let mut read = current.manifests(&searched);
+    while !wanted.is_empty()
+        && let Some((file, manifest)) = read.try_next().await?
+    {
+        searched_count += 1;
+        let wanted_before = wanted.len();
+        let mut entries = Vec::with_capacity(manifest.entries.len());
+        for entry in manifest.entries.into_iter().filter(Entry::is_live) {
+            let path = entry.data_file.file_path();
+            // The same path with another number is another file in its place, added since the plan read the table.
+            if wanted.get(path).is_some_and(|gone| gone.sequence_number == entry.sequence_number) {
+                wanted.remove(path);
+                sums.remove(file.partition_spec_id, &entry.data_file);
+                entries.push(DraftEntry::Removed(entry));
+            } else {
+                entries.push(DraftEntry::Existing(entry));
+            }
+        }
+        if wanted.len() == wanted_before {
+            kept.push(file.clone());
+        } else {
+            let Manifest { schema, spec, content, .. } = manifest;
+            drafts.push(Draft { schema, spec, content, entries });
+        }
+    }
+    kept.extend(searched.iter().skip(searched_count).cloned());
+    if let Some(file) = wanted.into_keys().min() {
+        let conflict = Conflict::ReplacedGone { file: file.to_owned() };
+        return Err(CommitError::Conflict { table: current.name.clone(), conflict, retry_plan: true }.into());
+    }
+    Ok((kept, drafts))
+}
+
+impl Draft {
+    /// Writes the manifest.
+    pub(super) async fn write(
+        self,
+        table: &TableName,
+        snapshot_id: i64,
+        files: &mut AttemptFiles<'_>,
+    ) -> Result<ManifestFile> {
+        let encoded = self.encode(snapshot_id).await;
+        let (mut manifest, bytes) = encoded.map_err(|source| build_error(table, source))?;
+        manifest.manifest_path = files.write_manifest(bytes).await?;
+        Ok(manifest)
+    }
+
+    /// The writer wants a file of its own kind of storage: one in memory, so that the bytes go out through ours, which
+    /// never overwrites.
+    async fn encode(self, snapshot_id: i64) -> iceberg::Result<(ManifestFile, bytes::Bytes)> {
+        const SCRATCH: &str = "memory:/manifest.avro";
+        let scratch = FileIO::new_with_memory();
+        let output = scratch.new_output(SCRATCH)?;
+        let builder = ManifestWriterBuilder::new(output, Some(snapshot_id), self.schema, self.spec);
+        let mut writer = match self.content {
+            ManifestContentType::Data => builder.build_v2_data(),
+            ManifestContentType::Deletes => builder.build_v2_deletes(),
+        };
+        for entry in self.entries {
+            match entry {
+                DraftEntry::Added(file, sequence_number) => writer.add_file(*file, sequence_number.unwrap_or(-1))?,
+                DraftEntry::Existing(entry) => writer.add_existing_file(
+                    Arc::unwrap_or_clone(entry.data_file),
+                    entry.snapshot_id,
+                    entry.sequence_number,
+                    Some(entry.file_sequence_number),
+                )?,
+                DraftEntry::Removed(entry) => writer.add_delete_file(
+                    Arc::unwrap_or_clone(entry.data_file),
+                    entry.sequence_number,
+                    Some(entry.file_sequence_number),
+                )?,
+            }
+        }
+        let manifest = writer.write_manifest_file().await?;
+        let bytes = scratch.new_input(SCRATCH)?.read().await?;
+        Ok((manifest, bytes))
+    }
+}
+
+/// A failure of the crate that makes metadata.
+pub(super) fn build_error(table: &TableName, source: iceberg::Error) -> CommitError {
+    CommitError::Build { table: table.clone(), source: Box::new(source) }
+}

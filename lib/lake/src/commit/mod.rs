@@ -1,0 +1,32 @@
+//! The one place in the workspace that changes a table.
+//!
+//! A commit turns a [`crate::Change`] into the table's next version, while others write to the same table:
+//!
+//! 1. read the pointer ([`run`]);
+//! 2. validate the change against what others committed since the plan read the table ([`validate`]);
+//! 3. write manifests, manifest list and metadata.json under names that were never used ([`manifests`], [`merge`],
+//!    [`snapshot`], [`names`]);
+//! 4. swap the pointer, once;
+//! 5. when it is not known whether that happened, read the pointer again until it is ([`resolve`]);
+//! 6. delete what this commit wrote and no version uses, only when the outcome is definite ([`cleanup`]);
+//! 7. when another writer was first, start again with the same data files.
+//!
+//! Refuses to know clocks, randomness, engines and what a job is for.
+
+mod cleanup;
+mod error;
+mod manifests;
+mod merge;
+mod names;
+mod resolve;
+mod run;
+mod snapshot;
+mod summary;
+#[cfg(test)]
+pub(crate) mod tests;
+mod validate;
+
+pub use error::{CommitError, Conflict};
+pub(crate) use names::{METADATA_PATH, metadata_folder, metadata_name};
+pub use run::{CommitInputs, CommitOptions, Committed, commit};
+pub(crate) use snapshot::{at, encode_metadata};

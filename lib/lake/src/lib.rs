@@ -1,0 +1,38 @@
+//! The lake: storage, raw-zone listing, tables and snapshots, and the one commit that changes a table.
+//!
+//! Owns every byte that leaves the process and every pointer that moves. Refuses to know query engines, command lines
+//! and the environment.
+
+pub mod catalog;
+mod change;
+mod check;
+mod commit;
+mod create;
+mod error;
+mod evolve;
+pub mod faults;
+mod files;
+mod ledger;
+mod manifest;
+pub mod raw;
+mod schema;
+mod staging;
+mod storage;
+mod table;
+#[cfg(test)]
+mod testing;
+
+/// The table format's own types: schemas, partition specs, data files, values.
+pub use iceberg::spec;
+
+pub use change::{Change, ChangeKind, KeyScope, Removal, SchemaUpdate, StagedFile};
+pub use check::{Finding, check};
+pub use commit::{CommitError, CommitInputs, CommitOptions, Committed, Conflict, commit};
+pub use error::{Cause, Error, ErrorKind, Failure, Operation, Result};
+pub use evolve::{EvolveError, evolve};
+pub use files::{ApplicableDeletes, DataFileEntry, DeleteIndex, LiveFiles};
+pub use ledger::{LEDGER_PROPERTY, Ledger, LedgerEntry, LedgerError};
+pub use schema::{partition_spec_for, schema_for, sort_order_for};
+pub use staging::{Staging, discard_staged, partition_path};
+pub use storage::{Location, RequestCounts, S3Options, Storage, StorageOptions, StoreWrapper};
+pub use table::{Lake, Table, TableError, TablePart};

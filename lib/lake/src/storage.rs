@@ -1,0 +1,229 @@
+//! Storage: where objects lie, on S3 or on a local disk, behind one set of calls that name what they touch.
+//!
+//! Nothing is ever overwritten, every list is whole or an error, and no answer that carries a secret gets out.
+//! Refuses to know tables, catalogs and the environment.
+
+mod file_io;
+mod local;
+mod location;
+mod requests;
+mod s3;
+mod sealed;
+
+pub use location::Location;
+pub use requests::RequestCounts;
+pub use s3::S3Options;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::{
+    Error as StoreError, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload,
+    path::Path as ObjectPath,
+};
+
+use crate::{
+    Error, Result,
+    error::{Failure, Operation, find, from_store},
+};
+use requests::Requests;
+
+/// Wraps every store that is made: faults in tests, traces.
+pub trait StoreWrapper: fmt::Debug + Send + Sync {
+    /// The store to use instead of `store`, which holds the bucket of this name, or `/` for local files.
+    fn wrap(&self, bucket_or_root: &str, store: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>;
+}
+
+/// How storage is reached.
+#[derive(Debug, Clone, Default)]
+pub struct StorageOptions {
+    /// For `s3://` locations; without it they are refused.
+    pub s3: Option<S3Options>,
+    /// Wraps every store.
+    pub wrapper: Option<Arc<dyn StoreWrapper>>,
+}
+
+/// All storage of a run: cheap to clone, one store per bucket.
+#[derive(Clone)]
+pub struct Storage(Arc<Inner>);
+
+struct Inner {
+    options: StorageOptions,
+    s3: Option<s3::S3>,
+    stores: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
+    requests: Arc<Requests>,
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Storage").field("options", &self.0.options).finish_non_exhaustive()
+    }
+}
+
+impl Storage {
+    /// Storage by these options. Nothing is asked of any service yet.
+    pub fn new(options: StorageOptions) -> Self {
+        let s3 = options.s3.clone().map(s3::S3::new);
+        let stores = Mutex::default();
+        Self(Arc::new(Inner { options, s3, stores, requests: Arc::default() }))
+    }
+
+    /// Local files only.
+    pub fn local() -> Self {
+        Self::new(StorageOptions::default())
+    }
+
+    /// The store of a location and the path in it. Shared by everybody, counted, and free of secrets in its errors.
+    pub fn resolve(&self, location: &str) -> Result<(Arc<dyn ObjectStore>, ObjectPath)> {
+        let parsed = Location::parse(location)?;
+        let path = parsed.path()?;
+        Ok((self.store(&parsed)?, path))
+    }
+
+    /// The location of a path in the same bucket, or on the same disk, as `beside`: the reverse of [`Self::resolve`].
+    pub fn location_of(&self, beside: &str, path: &ObjectPath) -> Result<String> {
+        Ok(Location::parse(beside)?.with_path(path).to_string())
+    }
+
+    /// A whole object.
+    pub async fn read(&self, location: &str) -> Result<Bytes> {
+        self.get(location, GetOptions::default()).await
+    }
+
+    /// A whole object, if it still is the one of this `ETag`; otherwise [`Error::Changed`].
+    pub async fn read_if_match(&self, location: &str, etag: &str) -> Result<Bytes> {
+        self.get(location, GetOptions { if_match: Some(etag.to_owned()), ..GetOptions::default() }).await
+    }
+
+    /// Writes an object that must not exist yet: [`Error::Occupied`] when another one does. On return it is durable.
+    ///
+    /// Finding exactly these bytes counts as success: they are ours, from a request whose answer was lost.
+    pub async fn write_new(&self, location: &str, bytes: Bytes) -> Result<()> {
+        let (store, path) = self.resolve(location)?;
+        let mut resends_left = RESENDS_MAX;
+        loop {
+            let sent = store.put_opts(&path, PutPayload::from(bytes.clone()), PutMode::Create.into()).await;
+            let Err(error) = sent else { return Ok(()) };
+            let resend = if matches!(error, StoreError::AlreadyExists { .. }) {
+                match self.read(location).await {
+                    Ok(found) if found == bytes => return Ok(()),
+                    Ok(_) => false,
+                    // S3 answers so while another write of this key is under way, too.
+                    Err(Error::NotFound { .. }) => true,
+                    Err(error) => return Err(error),
+                }
+            } else {
+                // The store repeats requests that were refused for now. One without an answer it does not repeat,
+                // for a conditional write; here that is safe, since the second finds the bytes of the first.
+                find::<Failure>(&error).is_some_and(Failure::is_unanswered)
+            };
+            if resends_left == 0 || !resend {
+                return Err(from_store(Operation::Write, location, error));
+            }
+            resends_left -= 1;
+            tracing::warn!(object.location = location, "no sure answer to a write, sending it again");
+        }
+    }
+
+    /// Size, `ETag` and time of an object.
+    pub async fn head(&self, location: &str) -> Result<ObjectMeta> {
+        let (store, path) = self.resolve(location)?;
+        store.head(&path).await.map_err(|error| from_store(Operation::Inspect, location, error))
+    }
+
+    /// Whether the object exists.
+    pub async fn exists(&self, location: &str) -> Result<bool> {
+        match self.head(location).await {
+            Ok(_) => Ok(true),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes objects, in bulk where the store can. Missing ones are fine. After an error some may be gone.
+    pub async fn delete_all(&self, locations: Vec<String>) -> Result<()> {
+        let mut by_store: BTreeMap<String, Vec<(String, ObjectPath)>> = BTreeMap::new();
+        for location in locations {
+            let parsed = Location::parse(&location)?;
+            let path = parsed.path()?;
+            by_store.entry(parsed.root().to_owned()).or_default().push((location, path));
+        }
+        for objects in by_store.into_values() {
+            let Some((first, _)) = objects.first() else { continue };
+            let first = first.clone();
+            let (store, _) = self.resolve(&first)?;
+            let paths = stream::iter(objects.into_iter().map(|(_, path)| Ok(path))).boxed();
+            let mut deleted = store.delete_stream(paths);
+            while let Some(result) = deleted.next().await {
+                match result {
+                    Ok(_) | Err(StoreError::NotFound { .. }) => {}
+                    Err(error) => return Err(from_store(Operation::Delete, &first, error)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every object below a folder, of all pages, sorted by path. A missing folder is empty.
+    pub async fn list(&self, folder: &str) -> Result<Vec<ObjectMeta>> {
+        let (store, path) = self.resolve(folder)?;
+        let prefix = (!path.as_ref().is_empty()).then_some(&path);
+        let mut objects: Vec<ObjectMeta> =
+            store.list(prefix).try_collect().await.map_err(|error| from_store(Operation::List, folder, error))?;
+        objects.sort_by(|a, b| a.location.cmp(&b.location));
+        Ok(objects)
+    }
+
+    /// The same storage for the iceberg crate.
+    pub fn file_io(&self) -> iceberg::io::FileIO {
+        file_io::file_io(self.clone())
+    }
+
+    /// Requests made so far.
+    pub fn requests(&self) -> RequestCounts {
+        self.0.requests.counts()
+    }
+
+    async fn get(&self, location: &str, options: GetOptions) -> Result<Bytes> {
+        let (store, path) = self.resolve(location)?;
+        let failed = |error| from_store(Operation::Read, location, error);
+        store.get_opts(&path, options).await.map_err(failed)?.bytes().await.map_err(failed)
+    }
+
+    fn store(&self, location: &Location) -> Result<Arc<dyn ObjectStore>> {
+        let root = location.root();
+        let mut stores = self.0.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = stores.get(root) {
+            return Ok(store.clone());
+        }
+        let store: Arc<dyn ObjectStore> = match (location, &self.0.s3) {
+            (Location::Local { .. }, _) => Arc::new(local::LocalDisk),
+            (Location::S3 { bucket, .. }, Some(s3)) => s3.store(bucket)?,
+            (Location::S3 { .. }, None) => {
+                let reason = "no S3 connection is configured".to_owned();
+                return Err(Error::Location { location: location.to_string(), reason });
+            }
+        };
+        let store = match &self.0.options.wrapper {
+            Some(wrapper) => wrapper.wrap(root, store),
+            None => store,
+        };
+        let is_local = matches!(location, Location::Local { .. });
+        let store = sealed::Sealed::around(store, self.0.requests.clone(), is_local);
+        stores.insert(root.to_owned(), store.clone());
+        Ok(store)
+    }
+}
+
+/// How often a write without an answer is sent again.
+const RESENDS_MAX: u32 = 2;
+
+#[cfg(test)]
+mod s3_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! Storage on a local disk, and what every store has to do.
+
+use object_store::{ObjectStoreExt, WriteMultipart};
+use tempfile::TempDir;
+
+use super::*;
+
+fn folder() -> (TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let location = format!("file://{}", folder.path().display());
+    (folder, location)
+}
+
+/// Whether the server looks at `If-Match` when it is read from.
+#[derive(Clone, Copy)]
+pub(super) enum IfMatch {
+    Honoured,
+    Ignored,
+}
+
+/// What any storage must do below a folder of its own.
+pub(super) async fn conforms(storage: &Storage, folder: &str, if_match: IfMatch) {
+    let at = |name: &str| format!("{folder}/{name}");
+    let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
+
+    // A missing folder is empty; a missing object is named.
+    assert!(storage.list(folder).await.unwrap().is_empty());
+    let missing = storage.read(&at("missing")).await.unwrap_err();
+    assert!(matches!(&missing, Error::NotFound { location, .. } if *location == at("missing")), "{missing:?}");
+    assert!(!storage.exists(&at("missing")).await.unwrap());
+    assert!(storage.head(&at("missing")).await.unwrap_err().kind() == crate::ErrorKind::NotFound);
+
+    // Written once, and once more with the same bytes; never with others.
+    storage.write_new(&at("a/one"), bytes("1")).await.unwrap();
+    storage.write_new(&at("a/one"), bytes("1")).await.unwrap();
+    let occupied = storage.write_new(&at("a/one"), bytes("2")).await.unwrap_err();
+    assert!(matches!(occupied, Error::Occupied { .. }), "{occupied:?}");
+    assert_eq!(storage.read(&at("a/one")).await.unwrap(), "1");
+
+    // Frozen by its ETag.
+    let etag = storage.head(&at("a/one")).await.unwrap().e_tag.unwrap();
+    assert_eq!(storage.read_if_match(&at("a/one"), &etag).await.unwrap(), "1");
+    if let IfMatch::Honoured = if_match {
+        let changed = storage.read_if_match(&at("a/one"), "\"other\"").await.unwrap_err();
+        assert!(matches!(changed, Error::Changed { .. }), "{changed:?}");
+    }
+
+    // Odd names round trip: written, listed, named again, read, deleted.
+    let odd = ["a b", "a%20b", "100%", "a+b=c&d", "ü", "k=v/x#1", "~", "'q'", "a,b;c", "(x)!", "$@:*"];
+    for name in odd {
+        storage.write_new(&at(&format!("odd/{name}")), Bytes::from(name)).await.unwrap();
+    }
+    let listed = storage.list(&at("odd")).await.unwrap();
+    assert_eq!(listed.len(), odd.len());
+    let mut found = Vec::new();
+    for object in &listed {
+        let location = storage.location_of(folder, &object.location).unwrap();
+        let name = storage.read(&location).await.unwrap();
+        assert_eq!(location, at(&format!("odd/{}", std::str::from_utf8(&name).unwrap())));
+        assert_eq!(object.size, name.len() as u64);
+        found.push(location);
+    }
+    assert!(found.is_sorted());
+
+    // In parts.
+    let (store, path) = storage.resolve(&at("parts")).unwrap();
+    let mut upload = WriteMultipart::new_with_chunk_size(store.put_multipart(&path).await.unwrap(), 5 << 20);
+    let part = vec![7_u8; 6 << 20];
+    upload.write(&part);
+    upload.write(b"end");
+    upload.finish().await.unwrap();
+    let whole = storage.read(&at("parts")).await.unwrap();
+    assert_eq!((whole.len(), &whole[whole.len() - 3..]), ((6 << 20) + 3, b"end".as_slice()));
+    let ranges = store.get_ranges(&path, &[0..2, (6 << 20)..(6 << 20) + 3]).await.unwrap();
+    assert_eq!(ranges, [Bytes::from_static(&[7, 7]), Bytes::from_static(b"end")]);
+
+    // A folder is no prefix of names: `a` does not list `ab`.
+    storage.write_new(&at("ab"), bytes("x")).await.unwrap();
+    assert_eq!(storage.list(&at("a")).await.unwrap().len(), 1);
+    assert_eq!(storage.list(&format!("{}/", at("a"))).await.unwrap().len(), 1);
+
+    // Deleted in bulk; missing ones are fine, also all of them.
+    found.push(at("never"));
+    storage.delete_all(found.clone()).await.unwrap();
+    storage.delete_all(found).await.unwrap();
+    assert!(storage.list(&at("odd")).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_local_disk_conforms() {
+    let (_keep, folder) = folder();
+    let storage = Storage::local();
+    conforms(&storage, &format!("{folder}/lake"), IfMatch::Honoured).await;
+    let counts = storage.requests();
+    assert!(counts.put > 10 && counts.get > 10 && counts.list >= 5 && counts.head > 1, "{counts:?}");
+    assert_eq!(counts.multipart, 4);
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_write_that_failed() {
+    let (keep, folder) = folder();
+    let storage = Storage::local();
+    storage.write_new(&format!("{folder}/x"), Bytes::from_static(b"1")).await.unwrap();
+    storage.write_new(&format!("{folder}/x"), Bytes::from_static(b"2")).await.unwrap_err();
+    let (store, path) = storage.resolve(&format!("{folder}/y")).unwrap();
+    let mut upload = store.put_multipart(&path).await.unwrap();
+    upload.put_part("part".into()).await.unwrap();
+    upload.abort().await.unwrap();
+    let names: Vec<_> = std::fs::read_dir(keep.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["x"]);
+}
+
+#[tokio::test]
+async fn a_replaced_file_has_another_etag() {
+    let (keep, folder) = folder();
+    let (file, at) = (keep.path().join("x"), format!("{folder}/x"));
+    std::fs::write(&file, "same size").unwrap();
+    let storage = Storage::local();
+    let etag = storage.head(&at).await.unwrap().e_tag.unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    std::fs::write(&file, "same_size").unwrap();
+    assert!(matches!(storage.read_if_match(&at, &etag).await, Err(Error::Changed { .. })));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_cannot_be_read_is_named_and_is_not_left_out() {
+    use std::os::unix::ffi::OsStrExt;
+    let (keep, folder) = folder();
+    std::fs::write(keep.path().join(std::ffi::OsStr::from_bytes(b"\xff.parquet")), "x").unwrap();
+    let error = Storage::local().list(&folder).await.unwrap_err();
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("not Unicode"), "{error:?}");
+}
+
+#[tokio::test]
+async fn many_writers_of_one_name_have_one_winner() {
+    let (_keep, folder) = folder();
+    let storage = Storage::local();
+    let at = format!("{folder}/new/folder/x");
+    let writes = (0..16).map(|n: u32| {
+        let (storage, at) = (storage.clone(), at.clone());
+        tokio::spawn(async move { storage.write_new(&at, Bytes::from(n.to_string())).await })
+    });
+    let mut won = 0;
+    for write in futures::future::join_all(writes).await {
+        match write.unwrap() {
+            Ok(()) => won += 1,
+            Err(error) => assert!(matches!(error, Error::Occupied { .. }), "{error:?}"),
+        }
+    }
+    assert_eq!(won, 1);
+}
+
+#[tokio::test]
+async fn the_iceberg_crate_writes_through_the_same_storage() {
+    let (_keep, folder) = folder();
+    let storage = Storage::local();
+    let io = storage.file_io();
+    let at = format!("{folder}/metadata/a b.avro");
+    let mut writer = io.new_output(&at).unwrap().writer().await.unwrap();
+    writer.write(Bytes::from_static(b"manifest ")).await.unwrap();
+    writer.write(Bytes::from_static(b"list")).await.unwrap();
+    assert!(!storage.exists(&at).await.unwrap());
+    writer.close().await.unwrap();
+    assert!(writer.close().await.is_err());
+    assert_eq!(storage.read(&at).await.unwrap(), "manifest list");
+
+    let input = io.new_input(&at).unwrap();
+    assert_eq!(input.metadata().await.unwrap().size, 13);
+    assert_eq!(input.reader().await.unwrap().read(9..13).await.unwrap(), "list");
+
+    // Never over another file, and the reason survives the crate's own error.
+    let error = io.new_output(&at).unwrap().write(Bytes::from_static(b"other")).await.unwrap_err();
+    let error = Error::Iceberg { doing: "write a manifest".to_owned(), source: error.into() };
+    assert_eq!(error.kind(), crate::ErrorKind::Refused);
+    io.delete(&at).await.unwrap();
+    assert!(!input.exists().await.unwrap());
+}
+
+#[test]
+fn without_s3_options_an_s3_location_is_refused() {
+    let error = Storage::local().resolve("s3://b/k").unwrap_err();
+    assert!(error.to_string().contains("s3://b/k"), "{error}");
+}

@@ -1,0 +1,246 @@
+//! Tables at one version: opening them and finding their snapshots. Knows the metadata file; what lies below a
+//! snapshot is in `manifest` and `files`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use contract::TableName;
+use iceberg::{
+    io::FileIO,
+    spec::{Snapshot, SnapshotRef, SnapshotReference, TableMetadata},
+};
+
+use crate::{
+    Error, Result, Storage,
+    catalog::{Catalog, Pointer},
+    error::ErrorKind,
+};
+
+/// A catalog and the storage its tables lie in.
+#[derive(Debug, Clone)]
+pub struct Lake {
+    /// Who knows the tables.
+    pub catalog: Arc<dyn Catalog>,
+    /// Where objects lie.
+    pub storage: Storage,
+    /// Absolute location under which new tables are made: `{warehouse}/{namespace}/{name}`.
+    pub warehouse: String,
+}
+
+impl Lake {
+    /// Opens a table at its current version; `None` when the catalog has no such table.
+    pub async fn table(&self, name: &TableName) -> Result<Option<Table>> {
+        match self.catalog.load(name).await? {
+            Some(pointer) => Table::open(&self.storage, name, pointer).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// A table at one version.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// Its name.
+    pub name: TableName,
+    /// Where the catalog pointed when it was opened.
+    pub pointer: Pointer,
+    /// Its metadata.
+    pub metadata: Arc<TableMetadata>,
+    /// Where its files lie.
+    pub storage: Storage,
+}
+
+impl Table {
+    /// Reads the version that a pointer names.
+    pub(crate) async fn open(storage: &Storage, name: &TableName, pointer: Pointer) -> Result<Self> {
+        let location = &pointer.metadata_location;
+        let bytes =
+            storage.read(location).await.map_err(|e| TableError::from_read(name, TablePart::Metadata, location, e))?;
+        let metadata = parse_metadata(bytes).await.map_err(|source| TableError::Corrupt {
+            table: name.clone(),
+            part: TablePart::Metadata,
+            location: location.clone(),
+            source: Box::new(source),
+        })?;
+        Ok(Self { name: name.clone(), pointer, metadata: Arc::new(metadata), storage: storage.clone() })
+    }
+
+    /// The current snapshot of `main`; `None` for a table that never had one.
+    pub fn head(&self) -> Option<&SnapshotRef> {
+        self.metadata.current_snapshot()
+    }
+
+    /// A snapshot by its id.
+    pub fn snapshot(&self, snapshot_id: i64) -> Result<&SnapshotRef> {
+        let found = self.metadata.snapshot_by_id(snapshot_id);
+        Ok(found.ok_or_else(|| self.no_snapshot(format!("id {snapshot_id}")))?)
+    }
+
+    /// The snapshot that was current at a time (milliseconds since 1970, UTC).
+    pub fn snapshot_as_of(&self, timestamp_ms: i64) -> Result<&SnapshotRef> {
+        let entry = self.metadata.history().iter().rfind(|entry| entry.timestamp_ms <= timestamp_ms);
+        let found = entry.and_then(|entry| self.metadata.snapshot_by_id(entry.snapshot_id));
+        Ok(found.ok_or_else(|| {
+            let at = jiff::Timestamp::from_millisecond(timestamp_ms)
+                .map_or_else(|_| timestamp_ms.to_string(), |at| at.to_string());
+            self.no_snapshot(format!("time {at}"))
+        })?)
+    }
+
+    /// The snapshot that a branch or tag points at.
+    pub fn snapshot_of_ref(&self, name: &str) -> Result<&SnapshotRef> {
+        let found = self.metadata.snapshot_for_ref(name);
+        Ok(found.ok_or_else(|| self.no_snapshot(format!("ref {name:?}")))?)
+    }
+
+    /// Branches and tags by name.
+    pub fn refs(&self) -> BTreeMap<String, SnapshotReference> {
+        refs(&self.metadata)
+    }
+
+    /// Snapshots from one back to its oldest kept ancestor, itself first.
+    pub fn ancestors(&self, snapshot_id: i64) -> impl Iterator<Item = &SnapshotRef> {
+        ancestors(&self.metadata, snapshot_id)
+    }
+
+    fn no_snapshot(&self, wanted: String) -> TableError {
+        TableError::NoSnapshot { table: self.name.clone(), wanted }
+    }
+}
+
+/// Branches and tags by name: the crate keeps them to itself, except in the document it writes.
+pub(crate) fn refs(metadata: &TableMetadata) -> BTreeMap<String, SnapshotReference> {
+    serde_json::to_value(metadata)
+        .ok()
+        .and_then(|mut document| serde_json::from_value(document.get_mut("refs")?.take()).ok())
+        .unwrap_or_default()
+}
+
+/// Snapshots from one back to its oldest kept ancestor, itself first.
+pub(crate) fn ancestors(metadata: &TableMetadata, snapshot_id: i64) -> impl Iterator<Item = &SnapshotRef> {
+    let parent = |snapshot: &&SnapshotRef| {
+        Snapshot::parent_snapshot_id(snapshot).and_then(|parent| metadata.snapshot_by_id(parent))
+    };
+    // Bounded by the number of snapshots, so that a corrupt parent chain that loops still ends.
+    std::iter::successors(metadata.snapshot_by_id(snapshot_id), parent).take(metadata.snapshots().len())
+}
+
+/// Reads a metadata document, gzipped or not.
+pub(crate) async fn parse_metadata(bytes: Bytes) -> iceberg::Result<TableMetadata> {
+    const SCRATCH: &str = "memory:/metadata.json";
+    let scratch = FileIO::new_with_memory();
+    scratch.new_output(SCRATCH)?.write(bytes).await?;
+    TableMetadata::read_from(&scratch, SCRATCH).await
+}
+
+/// The parts of a table that are files of metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TablePart {
+    /// metadata.json.
+    Metadata,
+    /// The list of a snapshot's manifests.
+    ManifestList,
+    /// A manifest.
+    Manifest,
+}
+
+impl std::fmt::Display for TablePart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Metadata => "metadata",
+            Self::ManifestList => "manifest list",
+            Self::Manifest => "manifest",
+        })
+    }
+}
+
+/// Why a table cannot be read. Messages complete "failed to …".
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// An object that the table's metadata names does not exist.
+    #[error("read table {table}: its {part} {location} does not exist")]
+    Missing {
+        /// The table.
+        table: TableName,
+        /// What kind of object.
+        part: TablePart,
+        /// The object.
+        location: String,
+        /// What storage said.
+        #[source]
+        source: Box<Error>,
+    },
+    /// An object of the table's metadata cannot be understood.
+    #[error("read table {table}: its {part} {location} is corrupt")]
+    Corrupt {
+        /// The table.
+        table: TableName,
+        /// What kind of object.
+        part: TablePart,
+        /// The object.
+        location: String,
+        /// What is wrong with it.
+        #[source]
+        source: Box<iceberg::Error>,
+    },
+    /// Something that we would not read right, so we do not read it.
+    #[error("read table {table}: {location} {what}")]
+    Unsupported {
+        /// The table.
+        table: TableName,
+        /// The file, or the metadata.
+        location: String,
+        /// What it has or is, completing "{location} …".
+        what: String,
+        /// What to do.
+        help: String,
+    },
+    /// No such snapshot.
+    #[error("find a snapshot of table {table} for {wanted}")]
+    NoSnapshot {
+        /// The table.
+        table: TableName,
+        /// What was asked for: an id, a time, a ref.
+        wanted: String,
+    },
+}
+
+impl TableError {
+    /// What it means for the run.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Missing { .. } | Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Unsupported { .. } => ErrorKind::Refused,
+            Self::NoSnapshot { .. } => ErrorKind::NotFound,
+        }
+    }
+
+    /// What to do about it.
+    pub fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::Missing { part: TablePart::Metadata, .. } | Self::Corrupt { part: TablePart::Metadata, .. } => {
+                "restore the object from the bucket's versions or a backup, or point the catalog at an earlier \
+                 metadata.json; nothing was changed"
+                    .to_owned()
+            }
+            Self::Missing { table, .. } | Self::Corrupt { table, .. } => format!(
+                "restore the object from the bucket's versions or a backup, or go back to a snapshot that does not \
+                 need it: etl rollback {table} --to ID; nothing was changed"
+            ),
+            Self::Unsupported { help, .. } => help.clone(),
+            Self::NoSnapshot { table, .. } => {
+                format!("it may have been expired: `etl inspect {table}` lists the snapshots and refs that are kept")
+            }
+        })
+    }
+
+    /// A failed read of one of the table's parts: named when the object is missing, else passed on.
+    pub(crate) fn from_read(table: &TableName, part: TablePart, location: &str, error: Error) -> Error {
+        if error.kind() == ErrorKind::NotFound {
+            let (table, location) = (table.clone(), location.to_owned());
+            Self::Missing { table, part, location, source: Box::new(error) }.into()
+        } else {
+            error
+        }
+    }
+}
