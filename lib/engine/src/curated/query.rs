@@ -1,0 +1,179 @@
+//! SQL over curated tables: reading statements only, and none that reads a whole partitioned table unasked.
+
+use std::sync::Arc;
+
+use contract::TableName;
+use datafusion::{
+    catalog::CatalogProviderList,
+    catalog::{CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider},
+    error::DataFusionError,
+    execution::{SendableRecordBatchStream, SessionStateBuilder, context::SQLOptions},
+    physical_plan::{ExecutionPlan, execute_stream},
+    prelude::SessionContext,
+};
+
+use super::{
+    partition_bounds::partition_bounds,
+    scan::{CuratedScan, scans},
+    table::CuratedTable,
+};
+use crate::{Error, Result, Session, types::field_id};
+
+const CATALOG: &str = "lake";
+
+/// Plans and starts a query over tables, each known as `namespace.table`; when all lie in one namespace, also by their
+/// bare names. SELECT, EXPLAIN, SHOW and DESCRIBE only.
+///
+/// A query that would read all of a partitioned table is refused unless `allow_full_scan`: it needs a filter on a
+/// partition column, or a LIMIT. What metadata answers alone (`count(*)` of a table without deletes) is not refused.
+pub async fn query(
+    session: &Session,
+    sql: &str,
+    tables: Vec<(TableName, Arc<CuratedTable>)>,
+    allow_full_scan: bool,
+) -> Result<SendableRecordBatchStream> {
+    let names: Vec<String> = tables.iter().map(|(name, _)| name.to_string()).collect();
+    let failed = |error| explain(sql_error("query", error), &names);
+    let context = context_of(session, tables).map_err(failed)?;
+    let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    let frame = context.sql_with_options(sql, read_only).await.map_err(failed)?;
+    let plan = frame.create_physical_plan().await.map_err(failed)?;
+    if !allow_full_scan {
+        scans(&plan).into_iter().try_for_each(refuse_full_scan)?;
+    }
+    execute_stream(Arc::clone(&plan) as Arc<dyn ExecutionPlan>, context.task_ctx()).map_err(failed)
+}
+
+/// Our own error where one caused a failure of DataFusion, and otherwise what DataFusion says of `subject`.
+pub fn sql_error(subject: &str, error: DataFusionError) -> Error {
+    match error {
+        DataFusionError::External(source) => match source.downcast::<Error>() {
+            Ok(own) => *own,
+            Err(source) => sql(subject, DataFusionError::External(source)),
+        },
+        DataFusionError::ArrowError(source, backtrace) => match *source {
+            arrow::error::ArrowError::ExternalError(source) if source.is::<DataFusionError>() => {
+                match source.downcast::<DataFusionError>() {
+                    Ok(error) => sql_error(subject, *error),
+                    Err(source) => sql(subject, DataFusionError::External(source)),
+                }
+            }
+            other => sql(subject, DataFusionError::ArrowError(Box::new(other), backtrace)),
+        },
+        DataFusionError::Context(_, error) => sql_error(subject, *error),
+        DataFusionError::Diagnostic(_, error) => sql_error(subject, *error),
+        DataFusionError::Shared(error) => match Arc::try_unwrap(error) {
+            Ok(error) => sql_error(subject, error),
+            Err(error) => sql(subject, DataFusionError::Shared(error)),
+        },
+        other => sql(subject, other),
+    }
+}
+
+fn sql(subject: &str, error: DataFusionError) -> Error {
+    Error::Sql { subject: subject.to_owned(), source: Box::new(error) }
+}
+
+/// Says which tables there are when one was not found.
+fn explain(error: Error, names: &[String]) -> Error {
+    match error {
+        Error::Sql { subject, source } => {
+            let source = match *source {
+                DataFusionError::Plan(message) if message.contains("table") && message.contains("not found") => {
+                    let message = message.replace(&format!("{CATALOG}."), "");
+                    DataFusionError::Plan(format!("{message}; there are: {}", names.join(", ")))
+                }
+                other => other,
+            };
+            Error::Sql { subject, source: Box::new(source) }
+        }
+        other => other,
+    }
+}
+
+/// A context with these tables and nothing else, sharing the session's memory and threads.
+pub(super) fn context_of(
+    session: &Session,
+    tables: Vec<(TableName, Arc<CuratedTable>)>,
+) -> std::result::Result<SessionContext, DataFusionError> {
+    let catalog = MemoryCatalogProvider::new();
+    let mut namespaces: Vec<String> = Vec::new();
+    for (name, table) in tables {
+        let namespace = name.namespace();
+        let schema = match catalog.schema(namespace) {
+            Some(schema) => schema,
+            None => {
+                let schema = Arc::new(MemorySchemaProvider::new());
+                catalog.register_schema(namespace, Arc::clone(&schema) as _)?;
+                namespaces.push(namespace.to_owned());
+                schema
+            }
+        };
+        schema.register_table(name.name().to_owned(), table)?;
+    }
+    let default = match namespaces.as_slice() {
+        [only] => only.as_str(),
+        _ => "public",
+    };
+    let catalogs = MemoryCatalogProviderList::new();
+    catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
+    let state = session.context().state();
+    let config = state
+        .config()
+        .clone()
+        .with_information_schema(true)
+        .with_create_default_catalog_and_schema(false)
+        .with_default_catalog_and_schema(CATALOG, default);
+    let state =
+        SessionStateBuilder::new_from_existing(state).with_config(config).with_catalog_list(Arc::new(catalogs)).build();
+    Ok(SessionContext::new_with_state(state))
+}
+
+fn refuse_full_scan(scan: &CuratedScan) -> Result<()> {
+    if scan.is_bounded {
+        return Ok(());
+    }
+    let table = scan.reader.table();
+    let partition_spec = table.metadata.default_partition_spec();
+    let columns: Vec<_> = partition_spec
+        .fields()
+        .iter()
+        .filter_map(|field| {
+            let column = scan.reader.schema().fields().iter().find(|c| field_id(c) == Some(field.source_id))?;
+            Some((field, column))
+        })
+        .collect();
+    let names: Vec<&str> = columns.iter().map(|(_, column)| column.name().as_str()).collect();
+    let example = columns.first().map(|(field, column)| {
+        // The newest file's partition, as a filter that reads about that much.
+        let newest = scan.reader.live().data.iter().max_by_key(|file| file.sequence_number);
+        let value = newest.and_then(|file| {
+            let spec = table.metadata.partition_spec_by_id(file.spec_id)?;
+            let at = spec.fields().iter().position(|other| other.source_id == field.source_id)?;
+            let value = file.data_file.partition().iter().nth(at)?;
+            partition_bounds(spec.fields()[at].transform, value, column.data_type(), 0).min
+        });
+        match value {
+            Some(value) if column.data_type().is_temporal() => {
+                let value =
+                    value.to_array().ok().and_then(|value| arrow::util::display::array_value_to_string(&value, 0).ok());
+                format!("{} >= '{}'", column.name(), value.unwrap_or_default())
+            }
+            Some(value) if column.data_type().is_numeric() => format!("{} >= {value}", column.name()),
+            Some(value) => format!("{} = '{value}'", column.name()),
+            None => format!("{} = …", column.name()),
+        }
+    });
+    let (files, bytes) =
+        (scan.files_live, scan.reader.live().data.iter().map(|f| f.data_file.file_size_in_bytes()).sum::<u64>());
+    Err(Error::Unsupported {
+        subject: format!("table {}", table.name),
+        reason: format!(
+            "the query would read all {files} files, {} MB: filter by {}, for example `WHERE {}`, add a LIMIT, or allow \
+             the full scan",
+            bytes.div_ceil(1_000_000),
+            names.join(" or "),
+            example.unwrap_or_default()
+        ),
+    })
+}

@@ -1,0 +1,8 @@
+//! Tables that other engines wrote, read as those engines read them; and what must be refused.
+
+mod columns;
+mod deletes;
+mod foreign;
+mod queries;
+mod support;
+mod synthetic;

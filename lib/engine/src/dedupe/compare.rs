@@ -1,0 +1,77 @@
+//! Whether two rows are the same: a 128-bit hash of all their values. NaN equals NaN, and −0 equals 0.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, ListArray, RecordBatch},
+    datatypes::{DataType, Field, Float32Type, Float64Type},
+    row::{RowConverter, SortField},
+};
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use crate::{Error, Result};
+
+/// Hashes by file and row.
+#[derive(Debug, Default)]
+pub struct RowHashes(HashMap<(usize, u64), u128>);
+
+impl RowHashes {
+    /// Adds rows of a file.
+    pub fn extend(&mut self, file: usize, rows: &[u64], hashes: &[u128]) {
+        self.0.extend(rows.iter().zip(hashes).map(|(row, hash)| ((file, *row), *hash)));
+    }
+
+    /// The hash of a row.
+    pub fn get(&self, file: usize, row: u64) -> Option<u128> {
+        self.0.get(&(file, row)).copied()
+    }
+}
+
+/// Hashes of all rows, over all columns.
+pub fn hash_rows(batch: &RecordBatch, seed: u64) -> Result<Vec<u128>> {
+    let failed = |source| Error::compute("failed to compare rows", source);
+    let columns: Vec<ArrayRef> = batch.columns().iter().map(comparable).collect();
+    let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
+    let converter = RowConverter::new(fields).map_err(failed)?;
+    let rows = converter.convert_columns(&columns).map_err(failed)?;
+    Ok(rows.iter().map(|row| xxh3_128_with_seed(row.as_ref(), seed)).collect())
+}
+
+/// A column whose equal values have equal bytes: floats normalized, maps as lists of entries.
+fn comparable(array: &ArrayRef) -> ArrayRef {
+    match array.data_type() {
+        DataType::Float32 => {
+            let normal = |value: f32| if value.is_nan() { f32::NAN } else { value + 0.0 };
+            Arc::new(array.as_primitive::<Float32Type>().unary::<_, Float32Type>(normal))
+        }
+        DataType::Float64 => {
+            let normal = |value: f64| if value.is_nan() { f64::NAN } else { value + 0.0 };
+            Arc::new(array.as_primitive::<Float64Type>().unary::<_, Float64Type>(normal))
+        }
+        DataType::Map(..) => {
+            let map = array.as_map();
+            let entries: ArrayRef = comparable(&(Arc::new(map.entries().clone()) as ArrayRef));
+            let field = Arc::new(Field::new("entries", entries.data_type().clone(), true));
+            Arc::new(ListArray::new(field, map.offsets().clone(), entries, map.nulls().cloned()))
+        }
+        DataType::List(_) => {
+            let list = array.as_list::<i32>();
+            let values = comparable(list.values());
+            let field = Arc::new(Field::new("element", values.data_type().clone(), true));
+            Arc::new(ListArray::new(field, list.offsets().clone(), values, list.nulls().cloned()))
+        }
+        DataType::Struct(fields) => {
+            let source = array.as_struct();
+            let columns: Vec<ArrayRef> = source.columns().iter().map(comparable).collect();
+            let fields: Vec<Field> = fields
+                .iter()
+                .zip(&columns)
+                .map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true))
+                .collect();
+            let nulls = source.nulls().cloned();
+            arrow::array::StructArray::try_new_with_length(fields.into(), columns, nulls, source.len())
+                .map_or_else(|_| Arc::clone(array), |normal| Arc::new(normal))
+        }
+        _ => Arc::clone(array),
+    }
+}

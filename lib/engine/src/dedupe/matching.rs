@@ -1,0 +1,285 @@
+//! The match: winners looked up in the files of the table that may hold them, by key alone. It yields the position of
+//! every table row that has to go, and a final verdict for every winner.
+
+use std::{
+    cmp::Ordering,
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use arrow::{
+    array::{Array, AsArray, RecordBatch},
+    datatypes::SchemaRef,
+};
+use contract::TableName;
+use futures::{StreamExt, TryStreamExt, stream};
+use lake::DataFileEntry;
+
+use super::{
+    compare::{RowHashes, hash_rows},
+    keys::KeyPass,
+    verdicts::{RowAddress, Verdict, Verdicts},
+    winners::{RankBytes, Winners},
+};
+use crate::{
+    Error, Result,
+    curated::{RowOptions, TableReader},
+    keys::fingerprints,
+    raw::ScanOptions,
+    tasks::on_file,
+    types::field_id,
+};
+
+/// A file of the table and the rows of it that the change replaces or deletes.
+#[derive(Debug, Clone)]
+pub struct TouchedFile {
+    /// The file.
+    pub entry: DataFileEntry,
+    /// Positions, ascending.
+    pub rows: Vec<u64>,
+}
+
+/// Looks winners up in the table.
+pub struct Matching<'a> {
+    /// The table at the base snapshot.
+    pub reader: &'a Arc<TableReader>,
+    /// Files that may hold a key.
+    pub candidates: &'a [DataFileEntry],
+    /// The pass that made the winners.
+    pub pass: &'a Arc<KeyPass>,
+    /// The table's name, for messages.
+    pub table: &'a TableName,
+    /// Files read at once.
+    pub threads: usize,
+}
+
+/// A winner found in the table that is not older than the table's row.
+#[derive(Debug, Clone, Copy)]
+struct Hit {
+    at: RowAddress,
+    file: usize,
+    row: u64,
+    newer: bool,
+}
+
+impl Matching<'_> {
+    /// Gives every winner that the table holds its verdict, and returns the touched files. The others stay pending.
+    pub async fn run(
+        &self,
+        winners: &Arc<Winners>,
+        ranks: &Arc<RankBytes>,
+        verdicts: &Arc<Verdicts>,
+    ) -> Result<Vec<TouchedFile>> {
+        let hits: Vec<Vec<Hit>> = stream::iter(0..self.candidates.len())
+            .map(|file| self.probe(file, winners, ranks, verdicts))
+            .buffered(self.threads.max(1))
+            .try_collect()
+            .await?;
+        let hits: Vec<Hit> = hits.into_iter().flatten().collect();
+        let same = self.unchanged(&hits).await?;
+        let mut touched: HashMap<usize, Vec<u64>> = HashMap::new();
+        for hit in &hits {
+            let verdict = self.verdict(hit, same.contains(&hit.at));
+            verdicts.set(hit.at, verdict);
+            if matches!(verdict, Verdict::Update | Verdict::Delete) {
+                touched.entry(hit.file).or_default().push(hit.row);
+            }
+        }
+        let mut touched: Vec<(usize, Vec<u64>)> = touched.into_iter().collect();
+        touched.sort_unstable();
+        Ok(touched
+            .into_iter()
+            .map(|(file, mut rows)| {
+                rows.sort_unstable();
+                TouchedFile { entry: self.candidates[file].clone(), rows }
+            })
+            .collect())
+    }
+
+    fn verdict(&self, hit: &Hit, same_values: bool) -> Verdict {
+        let unordered = self.pass.ranking.is_unordered();
+        match (hit.at.is_delete(), hit.newer || unordered) {
+            (true, true) => Verdict::Delete,
+            (false, _) if same_values => Verdict::Unchanged,
+            (false, true) => Verdict::Update,
+            (_, false) => Verdict::Stale,
+        }
+    }
+
+    /// Reads the keys of one file and finds the winners among them.
+    async fn probe(
+        &self,
+        file: usize,
+        winners: &Arc<Winners>,
+        ranks: &Arc<RankBytes>,
+        verdicts: &Arc<Verdicts>,
+    ) -> Result<Vec<Hit>> {
+        let mut columns: Vec<usize> = self.pass.key.iter().chain(&self.pass.order).copied().collect();
+        columns.sort_unstable();
+        columns.dedup();
+        let entry = &self.candidates[file];
+        let batches = self.reader.read(entry, &field_ids(self.pass.interval.schema(), &columns), ROW_OPTIONS);
+        let (pass, winners, ranks, verdicts) =
+            (Arc::clone(self.pass), Arc::clone(winners), Arc::clone(ranks), Arc::clone(verdicts));
+        let table = self.table.clone();
+        let probe = async move {
+            let mut batches = batches;
+            let mut hits = Vec::new();
+            while let Some(batch) = batches.next().await {
+                probe_batch(&pass, &columns, &batch?, file, &winners, &ranks, &verdicts, &table, &mut hits)?;
+            }
+            Ok(hits)
+        };
+        let location = entry.data_file.file_path().to_owned();
+        on_file(location, probe).await
+    }
+
+    /// Of the hits that rank like the table's row (all of them where there is no order): those whose values are the same.
+    async fn unchanged(&self, hits: &[Hit]) -> Result<std::collections::HashSet<RowAddress>> {
+        let open: Vec<&Hit> = hits.iter().filter(|hit| !hit.newer && !hit.at.is_delete()).collect();
+        if open.is_empty() {
+            return Ok(std::collections::HashSet::new());
+        }
+        let all_columns: Vec<usize> = (0..self.pass.interval.schema().fields().len()).collect();
+        let mut by_source: HashMap<usize, Vec<u64>> = HashMap::new();
+        let mut by_target: HashMap<usize, Vec<u64>> = HashMap::new();
+        for hit in &open {
+            by_source.entry(hit.at.file()).or_default().push(hit.at.row());
+            by_target.entry(hit.file).or_default().push(hit.row);
+        }
+        let source = Mutex::new(RowHashes::default());
+        stream::iter(by_source.into_iter().map(Ok::<_, Error>))
+            .try_for_each_concurrent(self.threads, |(file, mut rows)| {
+                let (source, all_columns) = (&source, &all_columns);
+                async move {
+                    rows.sort_unstable();
+                    let options = ScanOptions { selection: Some(selection_of(&rows)), originals: false };
+                    let mut batches = std::pin::pin!(self.pass.interval.scan(file, all_columns, options));
+                    while let Some(raw) = batches.next().await {
+                        let raw = raw?;
+                        let numbers = raw.row_numbers.unwrap_or_default();
+                        let hashes = hash_rows(&raw.batch, self.pass.seed)?;
+                        source.lock().expect("no holder panics").extend(file, &numbers, &hashes);
+                    }
+                    Ok(())
+                }
+            })
+            .await?;
+        let target = Mutex::new(RowHashes::default());
+        stream::iter(by_target.into_iter().map(Ok::<_, Error>))
+            .try_for_each_concurrent(self.threads, |(file, mut rows)| {
+                let (target, all_columns) = (&target, &all_columns);
+                async move {
+                    rows.sort_unstable();
+                    let ids = field_ids(self.pass.interval.schema(), all_columns);
+                    let options = RowOptions { selection: Some(selection_of(&rows)), ..ROW_OPTIONS };
+                    let mut batches = self.reader.read(&self.candidates[file], &ids, options);
+                    while let Some(batch) = batches.next().await {
+                        let (batch, numbers) = split_row_numbers(&batch?)?;
+                        let hashes = hash_rows(&batch, self.pass.seed)?;
+                        target.lock().expect("no holder panics").extend(file, &numbers, &hashes);
+                    }
+                    Ok(())
+                }
+            })
+            .await?;
+        let source = source.into_inner().expect("no holder panics");
+        let target = target.into_inner().expect("no holder panics");
+        Ok(open
+            .into_iter()
+            .filter(|hit| {
+                let pair = source.get(hit.at.file(), hit.at.row()).zip(target.get(hit.file, hit.row));
+                pair.is_some_and(|(a, b)| a == b)
+            })
+            .map(|hit| hit.at)
+            .collect())
+    }
+}
+
+/// Winners that the table does not hold are new; a deletion among them has nothing to delete.
+pub fn settle(winners: &Winners, verdicts: &Verdicts) {
+    for at in winners.iter() {
+        if verdicts.get(at.file(), at.row()) == Verdict::Pending {
+            verdicts.set(at, if at.is_delete() { Verdict::Unchanged } else { Verdict::Insert });
+        }
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "one call, from the loop above")]
+fn probe_batch(
+    pass: &KeyPass,
+    columns: &[usize],
+    batch: &RecordBatch,
+    file: usize,
+    winners: &Winners,
+    ranks: &RankBytes,
+    verdicts: &Verdicts,
+    table: &TableName,
+    hits: &mut Vec<Hit>,
+) -> Result<()> {
+    let pick = |wanted: &[usize]| -> Vec<_> {
+        let place = |column| columns.binary_search(column).expect("keys and order are read");
+        wanted.iter().map(|column| Arc::clone(batch.column(place(column)))).collect()
+    };
+    let keys = pick(&pass.key);
+    let prints = fingerprints(&keys, pass.seed)?;
+    let table_ranks = pass.ranking.ranks(&pick(&pass.order), batch.num_rows())?;
+    let (_, numbers) = split_row_numbers(batch)?;
+    for row in 0..batch.num_rows() {
+        if keys.iter().any(|key| key.is_null(row)) {
+            continue;
+        }
+        let bytes = table_ranks.bytes.as_ref().map(|bytes| bytes.row(row));
+        let rank = (table_ranks.words[row], bytes.as_ref().map(AsRef::as_ref));
+        let Some((at, ordering)) = winners.find(prints[row], rank, ranks) else { continue };
+        let verdict = if ordering == Ordering::Less { Verdict::Stale } else { Verdict::Matched };
+        if verdicts.set(at, verdict) != Verdict::Pending {
+            return Err(Error::DuplicateKey { table: table.to_string(), key: key_text(&keys, row), rows: 2 });
+        }
+        if verdict == Verdict::Matched {
+            hits.push(Hit { at, file, row: numbers[row], newer: ordering == Ordering::Greater });
+        }
+    }
+    Ok(())
+}
+
+/// Rows of the table are read in large batches, with their positions.
+pub const ROW_OPTIONS: RowOptions =
+    RowOptions { batch_rows: 65_536, row_number: true, row_groups: None, selection: None };
+
+/// Field ids of columns, given as indices into the table's schema.
+pub fn field_ids(schema: &SchemaRef, columns: &[usize]) -> Vec<i32> {
+    columns.iter().filter_map(|column| field_id(schema.field(*column))).collect()
+}
+
+fn key_text(keys: &[arrow::array::ArrayRef], row: usize) -> String {
+    let text = |key: &arrow::array::ArrayRef| {
+        arrow::util::display::array_value_to_string(key, row).unwrap_or_else(|_| "?".to_owned())
+    };
+    keys.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+/// Takes the trailing row-number column off.
+pub fn split_row_numbers(batch: &RecordBatch) -> Result<(RecordBatch, Vec<u64>)> {
+    let last = batch.num_columns() - 1;
+    let numbers = batch.column(last).as_primitive::<arrow::datatypes::Int64Type>();
+    let numbers = numbers.values().iter().map(|number| number.unsigned_abs()).collect();
+    let columns: Vec<usize> = (0..last).collect();
+    let batch = batch.project(&columns).map_err(|source| Error::compute("failed to split row numbers", source))?;
+    Ok((batch, numbers))
+}
+
+/// Selects exactly these rows, ascending.
+pub fn selection_of(rows: &[u64]) -> parquet::arrow::arrow_reader::RowSelection {
+    let index = |row: u64| usize::try_from(row).expect("a row of a file");
+    let mut ranges: Vec<std::ops::Range<usize>> = Vec::new();
+    for row in rows.iter().copied().map(index) {
+        match ranges.last_mut() {
+            Some(range) if range.end == row => range.end += 1,
+            Some(range) if range.end > row => {}
+            _ => ranges.push(row..row + 1),
+        }
+    }
+    let end = ranges.last().map_or(0, |range| range.end);
+    parquet::arrow::arrow_reader::RowSelection::from_consecutive_ranges(ranges.into_iter(), end)
+}

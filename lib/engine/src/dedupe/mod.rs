@@ -1,0 +1,26 @@
+//! The main job's middle: from a raw interval to the staged files of one change.
+//!
+//! 1. [`keys`] reads keys, order and what the rules need; judges every row; makes an entry of each valid one.
+//! 2. [`winners`] keeps one row for each key.
+//! 3. [`matching`] looks the winners up in the table, in the files that may hold them.
+//! 4. [`payload`] reads all columns of what has to be written, once, and writes it beside the rewritten files.
+//!
+//! [`execute()`] tells the story. Every raw row has a [`verdicts::Verdict`] at the end, and they add up.
+
+mod candidates;
+mod compare;
+mod execute;
+mod footprint;
+mod keys;
+mod matching;
+mod payload;
+mod quality;
+mod quarantine;
+pub mod tombstones;
+mod verdicts;
+mod winners;
+
+pub use execute::{Batch, Dedupe, Outcome, execute};
+pub use quality::QualityResult;
+pub use quarantine::{QuarantineTarget, Reject};
+pub use verdicts::Balance;

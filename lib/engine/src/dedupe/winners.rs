@@ -1,0 +1,213 @@
+//! Winners among duplicates, found from keys alone: every row as an entry of 32 bytes, grouped by fingerprint.
+//!
+//! Entries are spread over hash partitions that are resolved one by one on all cores. When all entries would not fit in
+//! memory the keys are read in several rounds, each of which keeps one share of the partitions; nothing is spilled.
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use arrow::row::Rows;
+use hashbrown::HashTable;
+
+use super::verdicts::{RowAddress, Verdict, Verdicts};
+use crate::keys::compare_ranks;
+
+/// Hash partitions: small enough to fit a core's cache, many enough to share among cores and rounds.
+const PARTITIONS: usize = 256;
+/// Entries per allocation: partitions grow without ever being copied.
+const CHUNK_ENTRIES: usize = 1_024;
+
+/// A row as its key, rank and place.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    fingerprint: u128,
+    rank: u64,
+    at: RowAddress,
+}
+
+/// Bytes one row needs while winners are found: its entry and its share of a hash table.
+pub const ENTRY_BYTES: u64 = size_of::<Entry>() as u64 + 8;
+
+/// The share of hash partitions that a round keeps.
+#[derive(Debug, Clone, Copy)]
+pub struct Round {
+    /// This round, from 0.
+    pub index: usize,
+    /// How many there are, 1 to 256.
+    pub count: usize,
+}
+
+impl Round {
+    /// All rounds that are needed to keep `rows` entries within `memory_bytes`.
+    pub fn all(rows: u64, memory_bytes: u64) -> Vec<Self> {
+        let needed = (rows * ENTRY_BYTES).div_ceil(memory_bytes.max(1)).clamp(1, PARTITIONS as u64);
+        let count = usize::try_from(needed).expect("at most 256");
+        (0..count).map(|index| Self { index, count }).collect()
+    }
+
+    /// Whether keys with this fingerprint belong to the round.
+    pub fn keeps(self, fingerprint: u128) -> bool {
+        partition_of(fingerprint) % self.count == self.index
+    }
+}
+
+fn partition_of(fingerprint: u128) -> usize {
+    usize::from(fingerprint.to_le_bytes()[0])
+}
+
+fn hash_of(fingerprint: u128) -> u64 {
+    u64::from_le_bytes(fingerprint.to_le_bytes()[8..].try_into().expect("eight bytes"))
+}
+
+/// Entries that one task has read.
+#[derive(Debug)]
+pub struct Collector {
+    partitions: Vec<Vec<Vec<Entry>>>,
+}
+
+impl Default for Collector {
+    fn default() -> Self {
+        Self { partitions: (0..PARTITIONS).map(|_| Vec::new()).collect() }
+    }
+}
+
+impl Collector {
+    /// Adds a row.
+    pub fn push(&mut self, fingerprint: u128, rank: u64, at: RowAddress) {
+        let chunks = &mut self.partitions[partition_of(fingerprint)];
+        if chunks.last().is_none_or(|chunk| chunk.len() == CHUNK_ENTRIES) {
+            chunks.push(Vec::with_capacity(CHUNK_ENTRIES));
+        }
+        chunks.last_mut().expect("pushed above").push(Entry { fingerprint, rank, at });
+    }
+}
+
+/// Whole ranks of rows for orders that a word cannot hold, by file and in order of rows.
+#[derive(Debug, Default)]
+pub struct RankBytes {
+    files: Vec<Mutex<Vec<(u64, Rows)>>>,
+}
+
+impl RankBytes {
+    /// Room for the ranks of this many files.
+    pub fn new(files: usize) -> Self {
+        Self { files: (0..files).map(|_| Mutex::default()).collect() }
+    }
+
+    /// Keeps the ranks of rows of a file that start at `first_row`.
+    pub fn push(&self, file: usize, first_row: u64, rows: Rows) {
+        self.files[file].lock().expect("no holder panics").push((first_row, rows));
+    }
+
+    /// Bytes held.
+    pub fn size(&self) -> u64 {
+        let rows = |file: &Mutex<Vec<(u64, Rows)>>| -> u64 {
+            file.lock().expect("no holder panics").iter().map(|(_, rows)| rows.size() as u64).sum()
+        };
+        self.files.iter().map(rows).sum()
+    }
+
+    /// Calls `with` with the rank of a row; `None` where a word is enough.
+    fn with<T>(&self, at: RowAddress, with: impl FnOnce(Option<&[u8]>) -> T) -> T {
+        let Some(file) = self.files.get(at.file()) else { return with(None) };
+        let batches = file.lock().expect("no holder panics");
+        let batch = batches.partition_point(|(first_row, _)| *first_row <= at.row());
+        let Some((first_row, rows)) = batch.checked_sub(1).map(|batch| &batches[batch]) else { return with(None) };
+        let row = usize::try_from(at.row() - first_row).expect("a row of a batch in memory");
+        let bytes = rows.row(row).as_ref().to_vec();
+        drop(batches);
+        with(Some(&bytes))
+    }
+}
+
+/// One row for each key.
+#[derive(Debug)]
+pub struct Winners {
+    partitions: Vec<Partition>,
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    entries: Vec<Entry>,
+    index: HashTable<u32>,
+}
+
+/// Finds the winner of every key; all other rows get the verdict duplicate. Of rows that rank alike the first by file and
+/// row number wins, so that every run picks the same.
+pub fn resolve(collectors: Vec<Collector>, ranks: &RankBytes, verdicts: &Verdicts, threads: usize) -> Winners {
+    let mut gathered: Vec<Vec<Vec<Entry>>> = (0..PARTITIONS).map(|_| Vec::new()).collect();
+    for collector in collectors {
+        for (all, chunks) in gathered.iter_mut().zip(collector.partitions) {
+            all.extend(chunks);
+        }
+    }
+    let work: Vec<Mutex<Vec<Vec<Entry>>>> = gathered.into_iter().map(Mutex::new).collect();
+    let done: Vec<Mutex<Partition>> = (0..PARTITIONS).map(|_| Mutex::default()).collect();
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let partition = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(chunks) = work.get(partition) else { break };
+                    let chunks = std::mem::take(&mut *chunks.lock().expect("no holder panics"));
+                    *done[partition].lock().expect("no holder panics") = resolve_partition(chunks, ranks, verdicts);
+                }
+            });
+        }
+    });
+    let partitions = done.into_iter().map(|partition| partition.into_inner().expect("no holder panics")).collect();
+    Winners { partitions }
+}
+
+fn resolve_partition(chunks: Vec<Vec<Entry>>, ranks: &RankBytes, verdicts: &Verdicts) -> Partition {
+    let rows = chunks.iter().map(Vec::len).sum();
+    let mut entries: Vec<Entry> = Vec::with_capacity(rows);
+    let mut index: HashTable<u32> = HashTable::with_capacity(rows);
+    for entry in chunks.into_iter().flatten() {
+        let hash = hash_of(entry.fingerprint);
+        let found = index.find(hash, |place| entries[*place as usize].fingerprint == entry.fingerprint).copied();
+        let Some(place) = found else {
+            let place = u32::try_from(entries.len()).expect("a partition holds fewer than 2^32 rows");
+            entries.push(entry);
+            index.insert_unique(hash, place, |place| hash_of(entries[*place as usize].fingerprint));
+            continue;
+        };
+        let winner = &mut entries[place as usize];
+        let loser = if beats(&entry, winner, ranks) { std::mem::replace(winner, entry) } else { entry };
+        verdicts.set(loser.at, Verdict::Duplicate);
+    }
+    entries.shrink_to_fit();
+    Partition { entries, index }
+}
+
+fn beats(challenger: &Entry, holder: &Entry, ranks: &RankBytes) -> bool {
+    let by_rank =
+        ranks.with(challenger.at, |a| ranks.with(holder.at, |b| compare_ranks((challenger.rank, a), (holder.rank, b))));
+    by_rank.then_with(|| holder.at.position().cmp(&challenger.at.position())).is_gt()
+}
+
+impl Winners {
+    /// The winner with this key, and how its rank compares to a given one.
+    pub fn find(
+        &self,
+        fingerprint: u128,
+        rank: (u64, Option<&[u8]>),
+        ranks: &RankBytes,
+    ) -> Option<(RowAddress, std::cmp::Ordering)> {
+        let partition = &self.partitions[partition_of(fingerprint)];
+        let place = partition
+            .index
+            .find(hash_of(fingerprint), |place| partition.entries[*place as usize].fingerprint == fingerprint)?;
+        let entry = &partition.entries[*place as usize];
+        let ordering = ranks.with(entry.at, |bytes| compare_ranks((entry.rank, bytes), rank));
+        Some((entry.at, ordering))
+    }
+
+    /// Places of all winners.
+    pub fn iter(&self) -> impl Iterator<Item = RowAddress> {
+        self.partitions.iter().flat_map(|partition| partition.entries.iter().map(|entry| entry.at))
+    }
+}

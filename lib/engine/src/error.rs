@@ -1,0 +1,95 @@
+//! What can go wrong between reading rows and staging files.
+
+use datafusion::error::DataFusionError;
+
+/// The engine's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failure of the engine. Each names the file, column or statement it is about.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Storage, table or metadata could not be read or written.
+    #[error(transparent)]
+    Lake(#[from] lake::Error),
+    /// A file is not the Parquet it should be: truncated, damaged, or no Parquet at all.
+    #[error("failed to read {location}: {reason}")]
+    Unreadable {
+        /// The file.
+        location: String,
+        /// What the decoder said.
+        reason: String,
+    },
+    /// A file changed between listing and reading.
+    #[error("{location} was replaced or deleted while the run was reading it")]
+    Replaced {
+        /// The file.
+        location: String,
+    },
+    /// The table or its files use something that cannot be read right.
+    #[error("{subject} cannot be read: {reason}")]
+    Unsupported {
+        /// Table, file or column.
+        subject: String,
+        /// What is in the way, and what to do.
+        reason: String,
+    },
+    /// A raw file's columns contradict the contract or each other.
+    #[error("{location}: {reason}")]
+    Columns {
+        /// The file.
+        location: String,
+        /// Which columns and why.
+        reason: String,
+    },
+    /// The table holds a key more than once.
+    #[error("table {table} holds {rows} rows with key {key}: `etl check {table}` shows them")]
+    DuplicateKey {
+        /// The table.
+        table: String,
+        /// The key, as text.
+        key: String,
+        /// How many rows.
+        rows: u64,
+    },
+    /// The rows of a run do not add up.
+    #[error("row balance broken: read {read}, accounted for {accounted}; nothing was committed")]
+    Balance {
+        /// Rows read.
+        read: u64,
+        /// Sum of the outcomes.
+        accounted: u64,
+    },
+    /// A SQL statement or expression that cannot be run.
+    #[error("{subject}: {source}")]
+    Sql {
+        /// The statement's name: a check, a query.
+        subject: String,
+        /// What the planner or executor said.
+        #[source]
+        source: Box<DataFusionError>,
+    },
+    /// The memory limit is too low for the work.
+    #[error("memory limit of {limit_bytes} bytes is too low: {reason}")]
+    Memory {
+        /// The limit.
+        limit_bytes: u64,
+        /// What did not fit.
+        reason: String,
+    },
+    /// A defect or a failure of arrow, parquet or DataFusion while working on batches.
+    #[error("{action}: {source}")]
+    Compute {
+        /// What was being done, a lowercase fragment.
+        action: String,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Error {
+    /// An arrow, parquet or DataFusion failure while doing `action`.
+    pub fn compute(action: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Compute { action: action.into(), source: source.into() }
+    }
+}

@@ -1,0 +1,36 @@
+//! The engine: reads Parquet, judges rows, finds winners and matches, and writes the files of a change.
+//!
+//! Owns everything that touches a batch. Refuses to know catalogs and the commit: what it makes is staged files and a
+//! description of them.
+
+mod curated;
+pub mod dedupe;
+mod error;
+mod keys;
+mod metrics;
+pub mod observe;
+mod parquet_file;
+mod partition;
+pub mod raw;
+mod rules;
+mod session;
+mod tasks;
+mod transform;
+mod types;
+mod writer;
+
+pub use curated::{
+    CuratedTable, DUPLICATE_KEYS_MAX, DuplicateKey, FILE_COLUMN, FILES_MAX, RowOptions, TableReader, check_keys, query,
+    sql_error,
+};
+pub use error::{Error, Result};
+pub use metrics::{FileMetrics, MetricsMode, MetricsModes, file_metrics};
+pub use parquet_file::{ParquetFile, ROW_NUMBER, ReadOptions};
+pub use partition::{Partitioned, Partitioner};
+pub use session::{Session, SessionOptions};
+pub use transform::transform_array;
+pub use types::{arrow_schema, arrow_type, field_id, iceberg_type};
+pub use writer::{
+    FileName, FileSettings, PositionDeleteOptions, PositionDeletes, TableWriter, TableWriterOptions,
+    write_position_deletes,
+};

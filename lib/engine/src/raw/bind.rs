@@ -1,0 +1,288 @@
+//! A raw interval read as the table's schema: columns matched by name, values converted, failures marked by row.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, new_null_array},
+    buffer::BooleanBuffer,
+    datatypes::{DataType, Field, Int64Type, Schema, SchemaRef},
+};
+use contract::{Contract, EpochUnit, NewColumns};
+use futures::{Stream, StreamExt};
+use parquet::arrow::arrow_reader::RowSelection;
+
+use super::{
+    convert::convert,
+    interval::{OpenFile, RawInput, RawInterval},
+};
+use crate::{
+    Error, Result,
+    parquet_file::{ParquetFile, ReadOptions},
+    rules::ColumnProof,
+};
+
+/// Bytes of decoded values that one batch aims for.
+const BATCH_BYTES_TARGET: u64 = 16 << 20;
+/// Most rows of a batch: large batches are what makes scattering to many partitions cheap.
+const BATCH_ROWS_MAX: u64 = 122_880;
+const BATCH_ROWS_MIN: u64 = 1_024;
+
+/// An interval bound to the table's schema.
+#[derive(Debug)]
+pub struct BoundInterval {
+    interval: RawInterval,
+    schema: SchemaRef,
+    epochs: Vec<EpochUnit>,
+    /// Per file and schema column: the file's root column.
+    roots: Vec<Vec<Option<usize>>>,
+}
+
+/// Rows of one raw file, as the table's types.
+#[derive(Debug)]
+pub struct RawBatch {
+    /// The asked-for columns; all of them nullable, since nothing was judged yet.
+    pub batch: RecordBatch,
+    /// Number of each row in its file when a selection was read; otherwise rows follow `first_row`.
+    pub row_numbers: Option<Vec<u64>>,
+    /// Number of the first row.
+    pub first_row: u64,
+    /// Per asked-for column: rows whose value could not be read as declared.
+    pub failed: Vec<Option<BooleanBuffer>>,
+    /// The same rows as the file has them, all columns, when asked for.
+    pub original: Option<RecordBatch>,
+}
+
+/// Which rows of a file to read, and how.
+#[derive(Debug, Clone, Default)]
+pub struct ScanOptions {
+    /// Only these rows; all of them unless given.
+    pub selection: Option<RowSelection>,
+    /// Also give the rows as the file has them.
+    pub originals: bool,
+}
+
+impl BoundInterval {
+    /// Matches each file's columns to the table's. A column of the contract is looked for under its source name, any
+    /// other column of the table under its own, if at all. Two raw columns that differ by case only are an error.
+    pub fn bind(interval: RawInterval, schema: SchemaRef, contract: &Contract) -> Result<Self> {
+        // A column of the table that the contract does not name gets values only where the contract lets it grow by itself.
+        let grows = contract.new_columns == NewColumns::Evolve;
+        let wanted: Vec<(Option<&str>, EpochUnit)> = schema
+            .fields()
+            .iter()
+            .map(|field| match contract.column(field.name()) {
+                Some(column) => (Some(column.source.as_deref().unwrap_or(&column.name)), column.epoch_unit),
+                None => (grows.then_some(field.name().as_str()), EpochUnit::default()),
+            })
+            .collect();
+        let mut roots = Vec::with_capacity(interval.files.len());
+        for file in &interval.files {
+            let root = |(name, _): &(Option<&str>, EpochUnit)| name.map_or(Ok(None), |name| root_of(file, name));
+            roots.push(wanted.iter().map(root).collect::<Result<Vec<_>>>()?);
+        }
+        let epochs = wanted.iter().map(|(_, epoch)| *epoch).collect();
+        Ok(Self { interval, schema, epochs, roots })
+    }
+
+    /// The table's columns in the engine's types.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// How many files there are.
+    pub fn file_count(&self) -> usize {
+        self.interval.files.len()
+    }
+
+    /// The object behind a file.
+    pub fn input(&self, file: usize) -> &RawInput {
+        &self.interval.files[file].input
+    }
+
+    /// Whether a location is one of the files.
+    pub fn has(&self, location: &str) -> bool {
+        self.interval.files.iter().any(|file| file.input.location == location)
+    }
+
+    /// Rows of a file.
+    pub fn rows(&self, file: usize) -> u64 {
+        self.interval.files[file].parquet.rows()
+    }
+
+    /// The interval itself.
+    pub fn interval(&self) -> &RawInterval {
+        &self.interval
+    }
+
+    /// Reads columns (indices into [`Self::schema`]) of a file.
+    pub fn scan(
+        &self,
+        file: usize,
+        columns: &[usize],
+        options: ScanOptions,
+    ) -> impl Stream<Item = Result<RawBatch>> + Send + use<> {
+        let open = &self.interval.files[file];
+        let mut roots: Vec<usize> = if options.originals {
+            (0..open.parquet.arrow_schema().fields().len()).collect()
+        } else {
+            columns.iter().filter_map(|column| self.roots[file][*column]).collect()
+        };
+        roots.sort_unstable();
+        roots.dedup();
+        let takes: Vec<(Arc<Field>, Option<usize>, EpochUnit)> = columns
+            .iter()
+            .map(|column| {
+                let root = self.roots[file][*column];
+                let place = root.and_then(|root| roots.binary_search(&root).ok());
+                (Arc::clone(&self.schema.fields()[*column]), place, self.epochs[*column])
+            })
+            .collect();
+        let selected = options.selection.is_some();
+        let batch_rows = open.batch_rows(&roots);
+        let root_count = roots.len();
+        let stream = open.parquet.read(ReadOptions {
+            roots,
+            row_groups: None,
+            selection: options.selection,
+            batch_rows,
+            // A read of no column at all still has to say how many rows there are.
+            row_number: selected || root_count == 0,
+        });
+        let location = open.input.location.clone();
+        let mut next_row = 0;
+        stream.map(move |batch| {
+            let batch = batch?;
+            let mut raw = convert_batch(&batch, &takes, &location)?;
+            raw.first_row = next_row;
+            next_row += batch.num_rows() as u64;
+            if selected {
+                raw.row_numbers = Some(row_numbers(batch.column(root_count)));
+            }
+            if options.originals {
+                let columns: Vec<usize> = (0..root_count).collect();
+                let original = batch.project(&columns);
+                raw.original = Some(original.map_err(|source| Error::compute("failed to keep original rows", source))?);
+            }
+            Ok(raw)
+        })
+    }
+
+    /// What a file's footer proves of a column.
+    pub fn proof(&self, file: usize, column: usize) -> ColumnProof {
+        let open = &self.interval.files[file];
+        let field = self.schema.field(column);
+        let Some(root) = self.roots[file][column] else {
+            // Absent: NULL in every row, which fits any type.
+            return ColumnProof { type_fits: true, no_nulls: false };
+        };
+        let raw = open.parquet.arrow_schema().field(root).data_type().clone();
+        ColumnProof {
+            type_fits: surely_fits(&raw, field.data_type()),
+            no_nulls: !raw.is_nested() && !field.data_type().is_nested() && no_nulls(&open.parquet, root),
+        }
+    }
+
+    /// The schema a file was written with.
+    pub fn original_schema(&self, file: usize) -> SchemaRef {
+        self.interval.files[file].parquet.arrow_schema()
+    }
+}
+
+impl OpenFile {
+    fn batch_rows(&self, roots: &[usize]) -> usize {
+        let metadata = self.parquet.metadata();
+        let descriptor = metadata.file_metadata().schema_descr();
+        let bytes: i64 = metadata
+            .row_groups()
+            .iter()
+            .flat_map(|group| group.columns().iter().enumerate())
+            .filter(|(leaf, _)| roots.contains(&descriptor.get_column_root_idx(*leaf)))
+            .map(|(_, column)| column.uncompressed_size())
+            .sum();
+        let row_bytes = u64::try_from(bytes).unwrap_or(0) / self.parquet.rows().max(1) + 1;
+        let rows = (BATCH_BYTES_TARGET / row_bytes).clamp(BATCH_ROWS_MIN, BATCH_ROWS_MAX);
+        usize::try_from(rows).unwrap_or(usize::MAX)
+    }
+}
+
+/// Types between which no value is lost, whatever it is. Dates and timestamps are not among them: their range is wider
+/// than what readers can represent.
+fn surely_fits(raw: &DataType, declared: &DataType) -> bool {
+    match (raw, declared) {
+        (DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View, DataType::Utf8View)
+        | (DataType::Binary | DataType::LargeBinary | DataType::BinaryView, DataType::BinaryView)
+        | (DataType::Int8 | DataType::Int16 | DataType::UInt8 | DataType::UInt16, DataType::Int32 | DataType::Int64)
+        | (DataType::Int32 | DataType::UInt32, DataType::Int64)
+        | (DataType::Float32, DataType::Float64) => true,
+        (DataType::Dictionary(_, values), declared) => surely_fits(values, declared),
+        (DataType::Timestamp(..) | DataType::Date32, _) => false,
+        (raw, declared) => raw == declared && !declared.is_nested(),
+    }
+}
+
+fn no_nulls(parquet: &ParquetFile, root: usize) -> bool {
+    let descriptor = parquet.metadata().file_metadata().schema_descr();
+    let Some(leaf) = (0..descriptor.num_columns()).find(|leaf| descriptor.get_column_root_idx(*leaf) == root) else {
+        return false;
+    };
+    descriptor.column(leaf).max_def_level() == 0
+        || parquet
+            .metadata()
+            .row_groups()
+            .iter()
+            .all(|group| group.column(leaf).statistics().and_then(|statistics| statistics.null_count_opt()) == Some(0))
+}
+
+fn convert_batch(
+    batch: &RecordBatch,
+    takes: &[(Arc<Field>, Option<usize>, EpochUnit)],
+    location: &str,
+) -> Result<RawBatch> {
+    let mut fields = Vec::with_capacity(takes.len());
+    let mut columns: Vec<ArrayRef> = Vec::with_capacity(takes.len());
+    let mut failed = Vec::with_capacity(takes.len());
+    for (field, place, epoch) in takes {
+        let (array, failure) = match place {
+            Some(place) => {
+                let converted = convert(batch.column(*place), field, *epoch).map_err(|source| {
+                    Error::compute(format!("failed to convert column {} of {location}", field.name()), source)
+                })?;
+                (converted.array, converted.failed)
+            }
+            None => (new_null_array(field.data_type(), batch.num_rows()), None),
+        };
+        fields.push(Arc::new(field.as_ref().clone().with_nullable(true).with_data_type(array.data_type().clone())));
+        columns.push(array);
+        failed.push(failure);
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
+        .map_err(|source| Error::compute(format!("failed to assemble rows of {location}"), source))?;
+    Ok(RawBatch { batch, row_numbers: None, first_row: 0, failed, original: None })
+}
+
+fn row_numbers(array: &ArrayRef) -> Vec<u64> {
+    array.as_primitive::<Int64Type>().values().iter().map(|row| row.unsigned_abs()).collect()
+}
+
+fn root_of(file: &OpenFile, name: &str) -> Result<Option<usize>> {
+    let lower = name.to_lowercase();
+    let schema = file.parquet.arrow_schema();
+    let alike: Vec<usize> =
+        (0..schema.fields().len()).filter(|index| schema.field(*index).name().to_lowercase() == lower).collect();
+    match alike.as_slice() {
+        [] => Ok(None),
+        [only] => Ok(Some(*only)),
+        several => {
+            let names: Vec<&str> = several.iter().map(|index| schema.field(*index).name().as_str()).collect();
+            Err(Error::Columns {
+                location: file.input.location.clone(),
+                reason: format!(
+                    "columns {} differ by case only, so `{name}` is ambiguous: name one of them with etl.source in the \
+                     contract and drop or rename the other in the raw file",
+                    names.join(" and ")
+                ),
+            })
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The raw interval of a run: files of many writers, read as one schema with every row's source file and number.
+
+mod bind;
+mod convert;
+
+pub(crate) use convert::convert;
+mod interval;
+
+pub use bind::{BoundInterval, RawBatch, ScanOptions};
+pub use interval::{NewColumn, QUARANTINE_PREFIX, RawInput, RawInterval, UnreadableFile};

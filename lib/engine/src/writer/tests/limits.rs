@@ -1,0 +1,177 @@
+//! Sizes, memory, and what is left behind.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_end_at_their_target() {
+    let folder = TempDir::new().unwrap();
+    let schema = telemetry();
+    let mut options = options(&folder, schema.clone(), spec(&schema, &[]));
+    options.target_file_bytes = 256 << 10;
+    options.properties.insert("write.parquet.row-group-size-bytes".to_owned(), "65536".to_owned());
+    let writer = TableWriter::new(options).unwrap();
+    for from in (0..400_000).step_by(20_000) {
+        writer.write(rows(from, from + 20_000)).await.unwrap();
+    }
+    let files = writer.close().await.unwrap();
+    assert_eq!(all_numbers(&files), (0..400_000).collect::<Vec<_>>());
+    assert!(files.len() > 3, "{} files", files.len());
+    let (last, full) = files.split_last().unwrap();
+    for file in full {
+        assert!((200 << 10..512 << 10).contains(&file.file_size_in_bytes()), "{}", file.file_size_in_bytes());
+        assert!(file.split_offsets().unwrap().len() > 1);
+    }
+    assert!(last.file_size_in_bytes() < 512 << 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_stays_within_its_limit() {
+    let folder = TempDir::new().unwrap();
+    let schema = telemetry();
+    let partition_spec = spec(&schema, &[("n", Transform::Bucket(200))]);
+    let mut options = options(&folder, schema.clone(), partition_spec);
+    options.memory_bytes = 8 << 20;
+    let writer = Arc::new(TableWriter::new(options).unwrap());
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..4 {
+        let writer = Arc::clone(&writer);
+        tasks.spawn(async move {
+            for batch in 0..25 {
+                let from = (task * 25 + batch) * 2_000;
+                writer.write(rows(from, from + 2_000)).await.unwrap();
+            }
+        });
+    }
+    tasks.join_all().await;
+    let writer = Arc::into_inner(writer).unwrap();
+    let peak = writer.encoded_bytes_peak();
+    let files = writer.close().await.unwrap();
+    assert_eq!(all_numbers(&files), (0..200_000).collect::<Vec<_>>());
+    assert!(peak < 8 << 20, "{peak} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn few_files_are_open_at_once() {
+    let folder = TempDir::new().unwrap();
+    let schema = telemetry();
+    let mut options = options(&folder, schema.clone(), spec(&schema, &[("event_time", Transform::Day)]));
+    options.open_files_max = 4;
+    options.memory_bytes = 1 << 20;
+    let writer = TableWriter::new(options).unwrap();
+    for from in (0..1_000).step_by(100) {
+        writer.write(rows(from, from + 100)).await.unwrap();
+    }
+    let files = writer.close().await.unwrap();
+    assert_eq!((files.len(), all_numbers(&files)), (100, (0..1_000).collect()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_files_go_in_parts() {
+    use arrow::array::BinaryViewArray;
+    let folder = TempDir::new().unwrap();
+    let field = NestedField::required(1, "noise", Type::Primitive(PrimitiveType::Binary));
+    let schema = Arc::new(Schema::builder().with_fields([field.into()]).build().unwrap());
+    let mut options = options(&folder, schema.clone(), spec(&schema, &[]));
+    options.properties.insert("write.parquet.row-group-size-bytes".to_owned(), "3000000".to_owned());
+    let writer = TableWriter::new(options).unwrap();
+    let mut state = 1_u64;
+    let mut noise = || {
+        let next = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        };
+        (0..1000).map(next).collect::<Vec<u8>>()
+    };
+    let mut expected = Vec::new();
+    for _ in 0..20 {
+        let values: Vec<Vec<u8>> = (0..1000).map(|_| noise()).collect();
+        let column = BinaryViewArray::from_iter_values(&values);
+        let batch = RecordBatch::try_new(arrow_schema(&schema).unwrap(), vec![Arc::new(column)]).unwrap();
+        expected.push(batch.clone());
+        writer.write(batch).await.unwrap();
+    }
+    let files = writer.close().await.unwrap();
+    assert_eq!(files.len(), 1);
+    assert!(files[0].file_size_in_bytes() > 16 << 20);
+    let expected = concat_batches(&expected[0].schema(), &expected).unwrap();
+    assert!(read(&schema, files[0].file_path()) == expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn giving_up_leaves_nothing() {
+    let folder = TempDir::new().unwrap();
+    let schema = telemetry();
+    let mut options = options(&folder, schema.clone(), spec(&schema, &[]));
+    options.target_file_bytes = 64 << 10;
+    let writer = TableWriter::new(options.clone()).unwrap();
+    // Shards work on their own time: rows are given until one of them has begun a file.
+    let mut from = 0;
+    while writer.written().is_empty() {
+        assert!(from < 10_000_000, "no file was begun");
+        writer.write(rows(from, from + 20_000)).await.unwrap();
+        from += 20_000;
+    }
+    writer.abort().await.unwrap();
+    assert_eq!(files_in(folder.path()), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_overwritten() {
+    let folder = TempDir::new().unwrap();
+    let schema = telemetry();
+    let options = options(&folder, schema.clone(), spec(&schema, &[]));
+    let mut written = Vec::new();
+    for attempt in 0..2 {
+        let mut options = options.clone();
+        if attempt == 1 {
+            // Another file of the second writer does get written, and has to go.
+            options.spec = spec(&schema, &[("device_id", Transform::Bucket(2))]);
+        }
+        let writer = TableWriter::new(options).unwrap();
+        writer.write(rows(0, 100)).await.unwrap();
+        written.push(writer.close().await);
+    }
+    let error = written.pop().unwrap().unwrap_err().to_string();
+    assert!(error.contains("another object is there"), "{error}");
+    // The first writer's file is untouched, the second's are gone.
+    assert_eq!(all_numbers(&written.pop().unwrap().unwrap()), (0..100).collect::<Vec<_>>());
+    assert_eq!(files_in(folder.path()), 1);
+}
+
+#[tokio::test]
+async fn batches_of_another_layout_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let schema = telemetry();
+    let writer = TableWriter::new(options(&folder, schema.clone(), spec(&schema, &[]))).unwrap();
+    let error = writer.write(rows(0, 1).project(&[0, 1, 2]).unwrap()).await.unwrap_err().to_string();
+    assert_eq!(error, "failed to write a batch: it has 3 columns, the table 4");
+    let error = writer.write(rows(0, 1).project(&[2, 1, 2, 3]).unwrap()).await.unwrap_err().to_string();
+    assert_eq!(error, "failed to write a batch: column device_id is Int64, the table's Utf8View");
+    let mut columns = rows(0, 1).columns().to_vec();
+    columns[0] = Arc::new(StringViewArray::from(vec![None::<&str>]));
+    let fields: Vec<_> =
+        rows(0, 1).schema().fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+    let batch = RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns).unwrap();
+    let error = writer.write(batch).await.unwrap_err().to_string();
+    assert_eq!(error, "failed to write a batch: required column device_id holds NULL");
+    assert_eq!(writer.close().await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_is_not_forgotten() {
+    let folder = TempDir::new().unwrap();
+    let schema = telemetry();
+    let mut options = options(&folder, schema.clone(), spec(&schema, &[]));
+    options.target_file_bytes = 1;
+    options.file_name = Arc::new(|_, _| Err(Error::compute("failed to name a file", "no name left")));
+    let writer = TableWriter::new(options).unwrap();
+    // Somebody is told while writing, or nobody is; closing fails all the same.
+    let mut told = Vec::new();
+    for _ in 0..20 {
+        told.extend(writer.write(rows(0, 20_000)).await.err().map(|error| error.to_string()));
+    }
+    assert_eq!(told.first().map(String::as_str), Some("failed to name a file: no name left"));
+    let error = writer.close().await.unwrap_err().to_string();
+    assert_eq!(error, "failed to write a batch: the writer has failed before");
+    assert_eq!(files_in(folder.path()), 0);
+}
