@@ -1,0 +1,122 @@
+//! `etl dedupe`, the main job: a raw interval is judged by its table's contract, bad rows go to quarantine, duplicates
+//! go, and the rest is merged into the curated table.
+
+mod apply;
+mod facts;
+mod outcome;
+
+use clap::{ArgGroup, Args};
+use contract::TableName;
+use jiff::civil::Date;
+use plan::dedupe::{DedupePlan, decide};
+
+use self::{apply::Apply, facts::Source};
+use crate::{
+    config::TableConfig,
+    error::{Exit, JobError, Kind, Result},
+    job::Job,
+    machine,
+    report::{Report, Status},
+};
+
+/// Merge a raw interval into curated tables: validate, dedupe, MERGE.
+#[derive(Debug, Clone, Args)]
+#[command(
+    before_help = "\
+Examples:
+  etl dedupe --date 2025-06-04                            the raw files that arrived that day, for every table
+  etl dedupe curated.telemetry --start 2025-06-04T06:00 --end 2025-06-04T12:00
+  etl dedupe --pending                                    what has arrived since the last run
+  etl dedupe --date 2025-06-04 --dry-run                  show the plan and do nothing
+  etl dedupe curated.telemetry --replay repaired/         put repaired rows through the same path",
+    after_help = "\
+Dates and times without a zone are in the table's `timezone`. Any run may be repeated: what is applied stays as it is.
+Rows that break the contract lie in the table's quarantine with their reasons, beside their original columns; --replay
+takes such files again, repaired or after the contract has changed.",
+    group = ArgGroup::new("what").required(true).args(["date", "start", "pending", "replay"])
+)]
+pub struct Dedupe {
+    /// Tables; all of etl.toml unless said
+    pub tables: Vec<TableName>,
+    /// Raw files that arrived on this day
+    #[arg(long, value_name = "DATE")]
+    pub date: Option<Date>,
+    /// Raw files that arrived from this time on
+    #[arg(long, value_name = "TIME", requires = "end")]
+    pub start: Option<String>,
+    /// Raw files that arrived before this time
+    #[arg(long, value_name = "TIME", requires = "start", conflicts_with_all = ["date", "pending", "replay"])]
+    pub end: Option<String>,
+    /// Raw files that have arrived since the last run, late ones too
+    #[arg(long)]
+    pub pending: bool,
+    /// Parquet files of this folder, instead of the raw zone's
+    #[arg(long, value_name = "FOLDER")]
+    pub replay: Option<String>,
+}
+
+impl Dedupe {
+    /// Runs it table by table. One that fails does not stop the others; the exit code is the worst of all.
+    pub async fn run(&self, job: &Job) -> Result<Exit> {
+        let tables = job.tables(&self.tables)?;
+        if self.replay.is_some() && tables.len() != 1 {
+            return Err(
+                JobError::usage("--replay needs one table").with_help("etl dedupe curated.telemetry --replay FOLDER")
+            );
+        }
+        let mut worst = Exit::Done;
+        for table in tables {
+            let report = self.report(job, table).await?;
+            worst = worst.max(report.exit_code);
+            if report.status == Status::Interrupted {
+                break;
+            }
+        }
+        Ok(worst)
+    }
+
+    async fn report(&self, job: &Job, table: &TableConfig) -> Result<Report> {
+        let mut report = job.program.report(job.name, Some(table.name.clone()));
+        let before = machine::used();
+        if let Err(error) = self.run_table(job, table, &mut report).await {
+            report.fail(&error);
+        }
+        report.end(job.program.now(), before, machine::used());
+        job.finish(&mut report).await?;
+        Ok(report)
+    }
+
+    async fn run_table(&self, job: &Job, table: &TableConfig, report: &mut Report) -> Result<()> {
+        let contract = job.contract(table)?;
+        let source = Source::new(self, job, table, &contract)?;
+        let step = job.program.progress.step(&table.name.to_string(), "listing raw files");
+        let facts = job.program.interrupt.stops(source.facts()).await??;
+        drop(step);
+        let plan = decide(&facts);
+        tracing::debug!(table.name = %table.name, "{plan}");
+        report.warnings.extend(facts::left_out_warning(&facts.left_out));
+        report.interval = source.interval();
+        if job.program.globals.dry_run {
+            report.status = Status::Planned;
+            report.plan = Some(plan);
+            return Ok(());
+        }
+        match plan {
+            DedupePlan::Nothing { .. } | DedupePlan::AlreadyApplied { .. } => {
+                report.reason = Some(plan.to_string().trim_start_matches("nothing to do: ").to_owned());
+                Ok(())
+            }
+            DedupePlan::Refused { reasons } => {
+                // Columns that a frozen contract does not know are a gate like any other; too many files are not.
+                let kind = if facts.unknown_columns.is_empty() { Kind::Failed } else { Kind::Gate };
+                Err(JobError::new(kind, reasons.join("; ")))
+            }
+            DedupePlan::Run(plan) => {
+                report.interval = plan.interval;
+                let what = format!("merging {} raw files", plan.files.len());
+                let _step = job.program.progress.step(&table.name.to_string(), &what);
+                Apply { job, table, contract: &contract, plan: &plan }.run(report).await
+            }
+        }
+    }
+}

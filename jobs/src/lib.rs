@@ -1,0 +1,27 @@
+//! The program `etl` without its surroundings: command line, configuration, reports and one file per job.
+//!
+//! Owns what people and schedulers see. The clock, ids, the environment and the exit code belong to `main.rs`.
+
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod interrupt;
+pub mod job;
+pub mod machine;
+pub mod open;
+pub mod progress;
+pub mod records;
+pub mod report;
+pub mod report_text;
+pub mod screen;
+mod suggest;
+mod table_text;
+
+pub mod check;
+pub mod contracts;
+pub mod dedupe;
+pub mod demo;
+pub mod init;
+pub mod query;
+pub mod runs;
+pub mod shell;

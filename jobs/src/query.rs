@@ -1,0 +1,116 @@
+//! `etl query`: SQL over curated tables, also as they were.
+
+mod json;
+mod output;
+mod time_travel;
+
+use std::sync::Arc;
+
+use clap::Args;
+use contract::TableName;
+use engine::CuratedTable;
+use futures::TryStreamExt;
+use jiff::tz::TimeZone;
+use lake::Table;
+
+use self::{
+    output::{RowForm, RowWriter},
+    time_travel::{TableUse, Version},
+};
+use crate::{
+    error::{Exit, JobError, Kind, Result},
+    job::Job,
+};
+
+/// Read curated tables with SQL.
+#[derive(Debug, Args)]
+#[command(before_help = "\
+Examples:
+  etl query \"SELECT count(*) FROM curated.telemetry WHERE event_time >= '2025-06-04'\"
+  etl query \"SELECT * FROM curated.telemetry LIMIT 10\" --rows csv > rows.csv
+  etl query \"SELECT count(*) FROM curated.telemetry\" --at-time 2025-06-04T06:00:00Z --full-scan
+  etl query \"SELECT count(*) FROM curated.telemetry FOR VERSION AS OF 4711\" --full-scan")]
+pub struct Query {
+    /// The statement
+    sql: String,
+    /// Read every table as of this snapshot
+    #[arg(long, value_name = "ID", conflicts_with = "at_time")]
+    at_snapshot: Option<i64>,
+    /// Read every table as it was at this time
+    #[arg(long, value_name = "TIME")]
+    at_time: Option<String>,
+    /// Allow reading a partitioned table without a bound on its partitions
+    #[arg(long)]
+    full_scan: bool,
+    /// Form of the rows; as --output unless said
+    #[arg(long, value_enum)]
+    rows: Option<RowForm>,
+    /// Show at most this many rows as text; 0 for all
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+}
+
+impl Query {
+    /// Runs it.
+    pub async fn run(&self, job: &Job) -> Result<Exit> {
+        job.program.interrupt.stops(self.answer(job)).await??;
+        Ok(Exit::Done)
+    }
+
+    async fn answer(&self, job: &Job) -> Result<()> {
+        let known = job.lake().await?.catalog.list().await?;
+        let resolved = time_travel::resolve(&self.sql, &known).map_err(JobError::usage)?;
+        let mut tables = Vec::new();
+        for used in resolved.tables {
+            tables.push(self.open(job, used).await?);
+        }
+        if tables.is_empty() && self.sql.to_ascii_lowercase().contains("from") && !known.is_empty() {
+            let names: Vec<_> = known.iter().map(ToString::to_string).collect();
+            tracing::warn!("the statement names no table of the catalog, which has {}", names.join(", "));
+        }
+        let mut batches = engine::query(&job.session()?, &resolved.sql, tables, self.full_scan).await.map_err(
+            |error| match error {
+                engine::Error::Unsupported { .. } => {
+                    JobError::usage(error.to_string()).with_help("--full-scan reads it all the same")
+                }
+                error => error.into(),
+            },
+        )?;
+        let form = self.rows.unwrap_or(if job.is_json() { RowForm::Json } else { RowForm::Text });
+        let limit = if form == RowForm::Text && self.limit > 0 { self.limit } else { usize::MAX };
+        let mut writer = RowWriter::new(&job.program.screen, form, batches.schema())?;
+        let mut is_cut = false;
+        while let Some(batch) =
+            batches.try_next().await.map_err(|error| engine::Error::compute("failed to run the query", error))?
+        {
+            let left = limit - writer.rows();
+            writer.write(&batch.slice(0, batch.num_rows().min(left)))?;
+            if batch.num_rows() > left {
+                is_cut = true;
+                break;
+            }
+        }
+        writer.finish(is_cut)
+    }
+
+    async fn open(&self, job: &Job, used: TableUse) -> Result<(TableName, Arc<CuratedTable>)> {
+        let name = &used.table;
+        let table = job.lake().await?.table(name).await?.ok_or_else(|| {
+            JobError::new(Kind::Failed, format!("table {name} is gone"))
+                .with_help("it was there a moment ago: run again")
+        })?;
+        let snapshot_id = match (&used.version, self.at_snapshot, &self.at_time) {
+            (Version::Snapshot(id), ..) => Some(table.snapshot(*id)?.snapshot_id()),
+            (Version::Time(time), ..) => Some(at(&table, time)?),
+            (Version::Current, Some(id), _) => Some(table.snapshot(id)?.snapshot_id()),
+            (Version::Current, None, Some(time)) => Some(at(&table, time)?),
+            (Version::Current, None, None) => None,
+        };
+        Ok((used.registered_as, CuratedTable::open(table, snapshot_id).await?))
+    }
+}
+
+fn at(table: &Table, time: &str) -> Result<i64> {
+    let time = plan::parse_time(time, &TimeZone::UTC)?;
+    Ok(table.snapshot_as_of(time.as_millisecond())?.snapshot_id())
+}

@@ -1,0 +1,272 @@
+//! The run report: one JSON document for every run, also for one that failed. Schema version 1.
+//!
+//! Owns the shape that other programs read. Fields are only ever added.
+
+use std::collections::BTreeMap;
+
+use contract::TableName;
+use jiff::Timestamp;
+use plan::{Interval, dedupe::DedupePlan};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::{Exit, JobError, Kind},
+    machine::Used,
+};
+
+/// What one run did to one table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Always 1.
+    pub schema_version: u32,
+    /// The run's id: a UUID of version 7, so that runs sort by their start.
+    pub run_id: String,
+    /// The job's name on the command line.
+    pub job: String,
+    /// The table; null when the run ended before it knew one.
+    pub table: Option<TableName>,
+    /// How it ended.
+    pub status: Status,
+    /// What the process would tell the shell for this run alone.
+    pub exit_code: Exit,
+    /// Version of the program.
+    pub version: String,
+    /// The command line after the program's name.
+    pub args: Vec<String>,
+    /// Arrival time that the run covers.
+    pub interval: Option<Interval>,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// Wall time in milliseconds.
+    pub duration_ms: u64,
+    /// What it read.
+    pub inputs: Inputs,
+    /// Where every row went.
+    pub rows: Rows,
+    /// Rules that rows broke, most frequent first.
+    pub rejects: Vec<Reject>,
+    /// Checks and thresholds.
+    pub quality: Vec<Quality>,
+    /// What it wrote.
+    pub output: Output,
+    /// Changes of the table's shape, for people.
+    pub schema_changes: Vec<String>,
+    /// What it used.
+    pub resources: Resources,
+    /// How often the commit was tried again.
+    pub commit_retries: u32,
+    /// What went wrong without stopping the run.
+    pub warnings: Vec<String>,
+    /// Why it failed.
+    pub error: Option<Failure>,
+    /// Why there was nothing to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// With `--dry-run`: what would be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<DedupePlan>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// A new version of the table is live.
+    Committed,
+    /// There was nothing to do, or it had been done.
+    Unchanged,
+    /// The plan was shown and nothing else.
+    Planned,
+    /// A quality gate failed; nothing was committed.
+    GateFailed,
+    /// It failed; nothing was committed.
+    Failed,
+    /// It may or may not have been committed; running again finds out.
+    OutcomeUnknown,
+    /// It was asked to stop; nothing was committed.
+    Interrupted,
+}
+
+impl Status {
+    /// Its word, as in the JSON document.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Committed => "committed",
+            Self::Unchanged => "unchanged",
+            Self::Planned => "planned",
+            Self::GateFailed => "gate_failed",
+            Self::Failed => "failed",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// What a run read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inputs {
+    /// Raw files.
+    pub files: u64,
+    /// Their size.
+    pub bytes: u64,
+    /// Their rows.
+    pub rows: u64,
+}
+
+/// Where every row went: `read = invalid + duplicate + stale + unchanged + inserted + updated`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rows {
+    /// Rows of the raw files.
+    pub read: u64,
+    /// Broke a rule; in quarantine.
+    pub invalid: u64,
+    /// Lost against another row of the batch with the same key.
+    pub duplicate: u64,
+    /// Older than the table's row.
+    pub stale: u64,
+    /// The same as the table's row.
+    pub unchanged: u64,
+    /// New keys.
+    pub inserted: u64,
+    /// Newer than the table's row, deletions included.
+    pub updated: u64,
+}
+
+impl Rows {
+    /// Whether every row is accounted for.
+    pub fn balances(&self) -> bool {
+        self.read == self.invalid + self.duplicate + self.stale + self.unchanged + self.inserted + self.updated
+    }
+}
+
+/// A rule that rows broke.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reject {
+    /// `column.rule`, or the check's name.
+    pub rule: String,
+    /// How many rows broke it. A row that breaks several rules counts for each.
+    pub count: u64,
+    /// One place where it happened: source file and row number.
+    pub sample: Option<String>,
+}
+
+/// A check or threshold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Quality {
+    /// Its name.
+    pub rule: String,
+    /// `error` or `warning`.
+    pub severity: String,
+    /// Whether it holds.
+    pub passed: bool,
+    /// What was found.
+    pub observed: f64,
+    /// What was wanted, as text: `<= 0.01`.
+    pub expected: String,
+}
+
+/// What a run wrote.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// Current snapshot before.
+    pub snapshot_before: Option<i64>,
+    /// Current snapshot after.
+    pub snapshot_after: Option<i64>,
+    /// Where the table's metadata lies now.
+    pub metadata_location: Option<String>,
+    /// Data files added.
+    pub files_added: u64,
+    /// Data files removed.
+    pub files_removed: u64,
+    /// Position delete files added.
+    pub delete_files_added: u64,
+    /// Size of everything added.
+    pub bytes_written: u64,
+}
+
+/// What a run used. Null where the system does not tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    /// Most memory resident at once, of the process so far.
+    pub peak_rss_bytes: Option<u64>,
+    /// Time on a CPU, of the run.
+    pub cpu_ms: Option<u64>,
+    /// Bytes that operators wrote to disk for want of memory.
+    pub spill_bytes: u64,
+    /// Requests to storage and catalog by kind.
+    pub requests: BTreeMap<String, u64>,
+}
+
+/// Why a run failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The sort of failure: `configuration`, `transient`, ….
+    pub code: Kind,
+    /// The message.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// Whether the same command may succeed later.
+    pub retryable: bool,
+}
+
+impl Report {
+    /// A report of a run that has just started.
+    pub fn started(
+        run_id: String,
+        job: &str,
+        table: Option<TableName>,
+        args: &[String],
+        started_at: Timestamp,
+    ) -> Self {
+        Self {
+            schema_version: 1,
+            run_id,
+            job: job.to_owned(),
+            table,
+            status: Status::Unchanged,
+            exit_code: Exit::Done,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            args: args.to_vec(),
+            interval: None,
+            started_at,
+            duration_ms: 0,
+            inputs: Inputs::default(),
+            rows: Rows::default(),
+            rejects: Vec::new(),
+            quality: Vec::new(),
+            output: Output::default(),
+            schema_changes: Vec::new(),
+            resources: Resources::default(),
+            commit_retries: 0,
+            warnings: Vec::new(),
+            error: None,
+            reason: None,
+            plan: None,
+        }
+    }
+
+    /// The run failed like this.
+    pub fn fail(&mut self, error: &JobError) {
+        self.status = match error.kind {
+            Kind::Gate => Status::GateFailed,
+            Kind::Interrupted | Kind::Terminated => Status::Interrupted,
+            Kind::OutcomeUnknown => Status::OutcomeUnknown,
+            _ => Status::Failed,
+        };
+        self.exit_code = error.exit();
+        self.error = Some(Failure {
+            code: error.kind,
+            message: error.message.clone(),
+            help: error.help.clone(),
+            retryable: error.is_retryable(),
+        });
+    }
+
+    /// The run ended now; `before` is what the process had used when it started.
+    pub fn end(&mut self, now: Timestamp, before: Used, after: Used) {
+        self.duration_ms = u64::try_from(now.duration_since(self.started_at).as_millis()).unwrap_or(0);
+        self.resources.peak_rss_bytes = after.peak_rss_bytes;
+        self.resources.cpu_ms = before.cpu_ms.zip(after.cpu_ms).map(|(before, after)| after.saturating_sub(before));
+    }
+}

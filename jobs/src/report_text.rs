@@ -1,0 +1,371 @@
+//! The run report in a few lines for people, with what to try next.
+
+use std::fmt::Write;
+
+use jiff::tz::TimeZone;
+use plan::{Interval, dedupe::DedupePlan};
+
+use crate::{
+    report::{Report, Rows, Status},
+    screen::{Paint, count, elapsed, size, thousands},
+};
+
+/// Rules that broke are named up to this many; the report has them all.
+const REJECTS_SHOWN_MAX: usize = 5;
+
+/// Lines of a list in a plan that are shown; `--output json` has them all.
+const PLAN_LINES_MAX: usize = 10;
+
+/// The report as text, ending with a line break.
+pub fn render(report: &Report, paint: Paint) -> String {
+    let mut text = String::new();
+    headline(&mut text, report, paint);
+    if let Some(plan) = &report.plan {
+        plan_lines(&mut text, plan);
+    }
+    if report.inputs.files > 0 && report.plan.is_none() {
+        let inputs = report.inputs;
+        _ = writeln!(text, "  {}, {}", count(inputs.files, "raw file"), size(inputs.bytes));
+    }
+    if report.rows.read > 0 {
+        balance(&mut text, &report.rows, paint);
+        rejects(&mut text, report);
+    }
+    for quality in &report.quality {
+        if !quality.passed {
+            let mark = if quality.severity == "error" { paint.red("failed") } else { paint.yellow("warning") };
+            _ = writeln!(text, "  {mark} {}: {} where {} is wanted", quality.rule, quality.observed, quality.expected);
+        }
+    }
+    for change in &report.schema_changes {
+        _ = writeln!(text, "  schema: {change}");
+    }
+    written(&mut text, report);
+    for warning in &report.warnings {
+        _ = writeln!(text, "  {} {warning}", paint.yellow("warning:"));
+    }
+    for (index, line) in next(report).iter().enumerate() {
+        _ = writeln!(text, "  {} {}", if index == 0 { "next:" } else { "     " }, paint.bold(line));
+    }
+    text
+}
+
+fn headline(text: &mut String, report: &Report, paint: Paint) {
+    let subject = report.table.as_ref().map_or_else(|| report.job.clone(), ToString::to_string);
+    _ = write!(text, "{}", paint.bold(&subject));
+    if let Some(interval) = &report.interval {
+        _ = write!(text, "  {}", interval_text(interval));
+    }
+    let status = match report.status {
+        Status::Committed => paint.green("committed"),
+        Status::Unchanged => paint.green("nothing to do"),
+        Status::Planned => "planned, nothing done".to_owned(),
+        Status::GateFailed => paint.red("quality gate failed, nothing committed"),
+        Status::Failed => paint.red("failed, nothing committed"),
+        Status::OutcomeUnknown => paint.red("outcome unknown"),
+        Status::Interrupted => paint.yellow("interrupted, nothing committed"),
+    };
+    _ = write!(text, "  {status}");
+    if let Some(reason) = &report.reason {
+        _ = write!(text, ": {reason}");
+    }
+    _ = writeln!(text, "  {}", paint.dim(&format!("({})", elapsed(report.duration_ms))));
+}
+
+/// A date where it is one whole day in UTC, else start and end.
+pub fn interval_text(interval: &Interval) -> String {
+    let start = interval.start().to_zoned(TimeZone::UTC);
+    match Interval::day(start.date(), &TimeZone::UTC) {
+        Ok(day) if day == *interval => start.date().to_string(),
+        _ => format!("{} to {}", interval.start(), interval.end()),
+    }
+}
+
+fn balance(text: &mut String, rows: &Rows, paint: Paint) {
+    let lines = [
+        ("inserted", rows.inserted),
+        ("updated", rows.updated),
+        ("unchanged", rows.unchanged),
+        ("stale", rows.stale),
+        ("duplicate", rows.duplicate),
+        ("invalid", rows.invalid),
+    ];
+    let width = thousands(rows.read).len();
+    _ = writeln!(text, "  {:<11}{:>width$}", "read", thousands(rows.read));
+    for (name, rows_of) in lines {
+        let share =
+            if rows_of == 0 { String::new() } else { format!("{:>7.2} %", rows_of as f64 * 100.0 / rows.read as f64) };
+        // The first line takes the equals sign, the others add to it.
+        let sign = if name == "inserted" { '=' } else { '+' };
+        let line = format!("  {sign} {name:<9}{:>width$}{share}", thousands(rows_of));
+        _ = writeln!(text, "{}", if rows_of == 0 { paint.dim(&line) } else { line });
+    }
+    if !rows.balances() {
+        _ = writeln!(text, "  {}", paint.red("the rows do not add up"));
+    }
+}
+
+fn rejects(text: &mut String, report: &Report) {
+    if report.rejects.is_empty() {
+        return;
+    }
+    let shown: Vec<_> = report
+        .rejects
+        .iter()
+        .take(REJECTS_SHOWN_MAX)
+        .map(|reject| format!("{} {}", reject.rule, thousands(reject.count)))
+        .collect();
+    let more = match report.rejects.len().saturating_sub(REJECTS_SHOWN_MAX) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    _ = writeln!(text, "  broken rules: {}{more}", shown.join(", "));
+}
+
+fn written(text: &mut String, report: &Report) {
+    if report.status != Status::Committed {
+        return;
+    }
+    let output = &report.output;
+    _ = write!(text, "  {} added, {} removed", count(output.files_added, "file"), thousands(output.files_removed));
+    if output.delete_files_added > 0 {
+        _ = write!(text, ", {} added", count(output.delete_files_added, "delete file"));
+    }
+    _ = write!(text, ", {} written", size(output.bytes_written));
+    match output.snapshot_after {
+        Some(snapshot) => _ = writeln!(text, ", snapshot {snapshot}"),
+        None => text.push('\n'),
+    }
+}
+
+fn plan_lines(text: &mut String, plan: &DedupePlan) {
+    let DedupePlan::Run(run) = plan else { return };
+    let rows = run.rows.map(|rows| format!(", {} rows", thousands(rows))).unwrap_or_default();
+    _ = writeln!(text, "  would read {}, {}{rows}", count(run.files.len() as u64, "raw file"), size(run.bytes));
+    for reason in &run.reasons {
+        _ = writeln!(text, "  because {reason}");
+    }
+    if run.creates_table {
+        _ = writeln!(text, "  would create the table");
+    }
+    let partitions = run.partitions.iter().map(|partition| {
+        format!("{}: {}, {}", interval_text(&partition.arrival), count(partition.files, "file"), size(partition.bytes))
+    });
+    list(text, "take", partitions.collect());
+    list(text, "column", run.columns.iter().map(ToString::to_string).collect());
+    let rewrites = run
+        .may_rewrite
+        .iter()
+        .map(|file| format!("{} ({} rows, {}): {}", file.path, thousands(file.rows), size(file.bytes), file.reason));
+    list(text, "may rewrite", rewrites.collect());
+    list(text, "leave out", run.left_out.iter().map(|object| format!("{}: {}", object.key, object.reason)).collect());
+}
+
+fn list(text: &mut String, verb: &str, lines: Vec<String>) {
+    for line in lines.iter().take(PLAN_LINES_MAX) {
+        _ = writeln!(text, "  {verb} {line}");
+    }
+    if lines.len() > PLAN_LINES_MAX {
+        _ = writeln!(text, "  {verb} … {} more (--output json shows all)", lines.len() - PLAN_LINES_MAX);
+    }
+}
+
+/// What to try next.
+fn next(report: &Report) -> Vec<String> {
+    let Some(table) = &report.table else { return Vec::new() };
+    match report.status {
+        Status::Committed => {
+            vec![format!("etl query \"SELECT count(*) FROM {table}\""), format!("etl runs {}", report.run_id)]
+        }
+        Status::Planned => vec!["the same command without --dry-run".to_owned()],
+        Status::Unchanged => vec!["etl runs".to_owned()],
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::{
+        error::{JobError, Kind},
+        report::{Inputs, Output, Quality, Reject},
+    };
+
+    fn report() -> Report {
+        let mut report = Report::started(
+            "0197-run".to_owned(),
+            "dedupe",
+            Some("curated.telemetry".parse().unwrap()),
+            &["dedupe".to_owned()],
+            Timestamp::UNIX_EPOCH,
+        );
+        report.interval = Some(Interval::day("2025-06-04".parse().unwrap(), &TimeZone::UTC).unwrap());
+        report.duration_ms = 1_240;
+        report.inputs = Inputs { files: 24, bytes: 1_500_000, rows: 20_512 };
+        report.rows = Rows {
+            read: 20_512,
+            invalid: 400,
+            duplicate: 1_000,
+            stale: 12,
+            unchanged: 0,
+            inserted: 19_000,
+            updated: 100,
+        };
+        report.rejects = vec![
+            Reject { rule: "temperature.maximum".to_owned(), count: 210, sample: None },
+            Reject { rule: "tenant_id.required".to_owned(), count: 190, sample: None },
+        ];
+        report
+    }
+
+    #[test]
+    fn a_commit() {
+        let mut report = report();
+        report.status = Status::Committed;
+        report.output = Output {
+            snapshot_after: Some(77),
+            files_added: 3,
+            files_removed: 1,
+            bytes_written: 1_200_000,
+            ..Output::default()
+        };
+        report.schema_changes = vec!["added column note string".to_owned()];
+        report.warnings = vec!["2 objects left out".to_owned()];
+        assert!(report.rows.balances());
+        insta::assert_snapshot!(render(&report, Paint::PLAIN), @r#"
+        curated.telemetry  2025-06-04  committed  (1.2 s)
+          24 raw files, 1.4 MiB
+          read       20,512
+          = inserted 19,000  92.63 %
+          + updated     100   0.49 %
+          + unchanged     0
+          + stale        12   0.06 %
+          + duplicate 1,000   4.88 %
+          + invalid     400   1.95 %
+          broken rules: temperature.maximum 210, tenant_id.required 190
+          schema: added column note string
+          3 files added, 1 removed, 1.1 MiB written, snapshot 77
+          warning: 2 objects left out
+          next: etl query "SELECT count(*) FROM curated.telemetry"
+                etl runs 0197-run
+        "#);
+    }
+
+    #[test]
+    fn a_rerun() {
+        let mut report = report();
+        report.inputs = Inputs::default();
+        report.rows = Rows::default();
+        report.rejects.clear();
+        report.reason = Some("already applied by run 0196-run".to_owned());
+        insta::assert_snapshot!(render(&report, Paint::PLAIN), @"
+        curated.telemetry  2025-06-04  nothing to do: already applied by run 0196-run  (1.2 s)
+          next: etl runs
+        ");
+    }
+
+    #[test]
+    fn a_failed_gate() {
+        let mut report = report();
+        report.quality = vec![Quality {
+            rule: "etl.maxInvalidRatio".to_owned(),
+            severity: "error".to_owned(),
+            passed: false,
+            observed: 0.0195,
+            expected: "<= 0.01".to_owned(),
+        }];
+        report.fail(&JobError::new(Kind::Gate, "quality gate failed"));
+        insta::assert_snapshot!(render(&report, Paint::PLAIN), @"
+        curated.telemetry  2025-06-04  quality gate failed, nothing committed  (1.2 s)
+          24 raw files, 1.4 MiB
+          read       20,512
+          = inserted 19,000  92.63 %
+          + updated     100   0.49 %
+          + unchanged     0
+          + stale        12   0.06 %
+          + duplicate 1,000   4.88 %
+          + invalid     400   1.95 %
+          broken rules: temperature.maximum 210, tenant_id.required 190
+          failed etl.maxInvalidRatio: 0.0195 where <= 0.01 is wanted
+        ");
+    }
+
+    #[test]
+    fn the_json_shape() {
+        let mut report = report();
+        report.fail(&JobError::new(Kind::Transient, "the catalog is locked").with_help("run again"));
+        insta::assert_snapshot!(serde_json::to_string_pretty(&report).unwrap(), @r#"
+        {
+          "schema_version": 1,
+          "run_id": "0197-run",
+          "job": "dedupe",
+          "table": "curated.telemetry",
+          "status": "failed",
+          "exit_code": 75,
+          "version": "0.1.0",
+          "args": [
+            "dedupe"
+          ],
+          "interval": {
+            "start": "2025-06-04T00:00:00Z",
+            "end": "2025-06-05T00:00:00Z"
+          },
+          "started_at": "1970-01-01T00:00:00Z",
+          "duration_ms": 1240,
+          "inputs": {
+            "files": 24,
+            "bytes": 1500000,
+            "rows": 20512
+          },
+          "rows": {
+            "read": 20512,
+            "invalid": 400,
+            "duplicate": 1000,
+            "stale": 12,
+            "unchanged": 0,
+            "inserted": 19000,
+            "updated": 100
+          },
+          "rejects": [
+            {
+              "rule": "temperature.maximum",
+              "count": 210,
+              "sample": null
+            },
+            {
+              "rule": "tenant_id.required",
+              "count": 190,
+              "sample": null
+            }
+          ],
+          "quality": [],
+          "output": {
+            "snapshot_before": null,
+            "snapshot_after": null,
+            "metadata_location": null,
+            "files_added": 0,
+            "files_removed": 0,
+            "delete_files_added": 0,
+            "bytes_written": 0
+          },
+          "schema_changes": [],
+          "resources": {
+            "peak_rss_bytes": null,
+            "cpu_ms": null,
+            "spill_bytes": 0,
+            "requests": {}
+          },
+          "commit_retries": 0,
+          "warnings": [],
+          "error": {
+            "code": "transient",
+            "message": "the catalog is locked",
+            "help": "run again",
+            "retryable": true
+          }
+        }
+        "#);
+    }
+}
