@@ -1,0 +1,106 @@
+//! Random batches: raw rows, their files, and how a table of them is read back. Property, kill and race tests share them.
+
+use std::collections::BTreeMap;
+
+use parquet::file::properties::WriterProperties;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::{
+    case::{ContractChanges, usual_contract, write_parquet},
+    lake::{Lake, TableSetup},
+    model::{Model, Row},
+    rows::Rows,
+};
+
+/// The table of these tests.
+pub const TABLE: &str = "curated.telemetry";
+
+/// Rows of a raw file.
+pub type File = Vec<Row>;
+
+/// A table with a deletion marker whose tombstones outlive every test.
+pub fn table() -> TableSetup {
+    let changes = ContractChanges {
+        columns: vec![
+            "{name: temperature, logicalType: number, logicalTypeOptions: {maximum: 2}}".to_owned(),
+            "{name: op, logicalType: string}".to_owned(),
+        ],
+        settings: BTreeMap::from([
+            ("etl.delete".to_owned(), Some("op = 'D'".to_owned())),
+            ("etl.lateness".to_owned(), Some("90d".to_owned())),
+        ]),
+        ..ContractChanges::default()
+    };
+    TableSetup {
+        name: TABLE.to_owned(),
+        contract: usual_contract(&changes),
+        source: "telemetry/{yyyy}/{MM}/{dd}/{HH}/".to_owned(),
+        timezone: None,
+    }
+}
+
+/// Random rows over few keys, so that they meet.
+pub fn row(keys: u8) -> impl Strategy<Value = Row> {
+    let key = proptest::option::weighted(0.95, 0..keys);
+    let rank = proptest::option::weighted(0.9, 0..6u8);
+    let value = prop_oneof![9 => 0..3u8, 1 => Just(9)];
+    (key, 0..3u8, value, rank, proptest::bool::weighted(0.15)).prop_map(|(key, day, value, rank, is_delete)| Row {
+        key,
+        day,
+        value,
+        rank,
+        is_delete,
+    })
+}
+
+/// Puts files into the raw partition of an hour, counted from the start of 2025-06-04.
+pub fn place(lake: &Lake, hour: usize, files: &[File]) {
+    for (index, rows) in files.iter().enumerate() {
+        let path = format!("telemetry/2025/06/{:02}/{:02}/{index}.parquet", 4 + hour / 24, hour % 24);
+        let bytes = write_parquet(&to_rows(rows.iter()), WriterProperties::default());
+        lake.put(&path, bytes.expect("the rows fit their types"));
+    }
+}
+
+/// The command that takes an hour in.
+pub fn dedupe(hour: usize) -> Vec<String> {
+    let time = |hour: usize| format!("2025-06-{:02}T{:02}:00", 4 + hour / 24, hour % 24);
+    ["dedupe".to_owned(), "--start".to_owned(), time(hour), "--end".to_owned(), time(hour + 1)].into()
+}
+
+/// The table holds the model's rows.
+pub fn compare(lake: &Lake, model: &Model) -> Result<(), String> {
+    compare_with(&lake.rows(TABLE)?, model)
+}
+
+/// These are the model's rows.
+pub fn compare_with(got: &[Value], model: &Model) -> Result<(), String> {
+    let expected = to_rows(model.rows.values());
+    crate::golden::same("rows", &expected.canonical(), &expected.canonical_of(got))
+}
+
+/// `etl check` is content with the table.
+pub fn check(lake: &Lake) -> Result<(), String> {
+    let ran = lake.run(&["check", TABLE]);
+    if ran.exit == 0 { Ok(()) } else { Err(format!("check ended {}: {}{}", ran.exit, ran.stdout, ran.stderr)) }
+}
+
+fn to_rows<'a>(rows: impl Iterator<Item = &'a Row>) -> Rows {
+    let header = "device_id, event_id, event_time, temperature, ingest_time, op";
+    let mut table = Rows::parse(header, &BTreeMap::new()).expect("the columns are known");
+    table.values = rows
+        .map(|row| {
+            let rank = row.rank.map(|rank| format!("2025-06-04T00:00:{rank:02}"));
+            vec![
+                json!("d"),
+                json!(row.key.map(|key| key.to_string())),
+                json!(format!("2025-06-{:02}T12:00", 2 + row.day)),
+                json!(f64::from(row.value)),
+                json!(rank),
+                json!(if row.is_delete { "D" } else { "U" }),
+            ]
+        })
+        .collect();
+    table
+}

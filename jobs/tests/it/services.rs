@@ -1,0 +1,163 @@
+//! The servers that tests may use, as the environment names them (scripts/services prints it). One that is missing is
+//! said once, and what needs it counts as skipped.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use futures::TryStreamExt;
+use object_store::{
+    ObjectStore, ObjectStoreExt,
+    aws::{AmazonS3, AmazonS3Builder},
+    path::Path,
+    signer::Signer,
+};
+
+/// What the environment offers.
+pub static SERVICES: LazyLock<Services> = LazyLock::new(Services::from_environment);
+
+/// Requests to S3 that the tests make themselves run here.
+static RUNTIME: LazyLock<tokio::runtime::Runtime> =
+    LazyLock::new(|| tokio::runtime::Runtime::new().expect("a runtime starts"));
+
+/// Servers and tools.
+#[derive(Debug)]
+pub struct Services {
+    /// An S3 server with a bucket of this run.
+    pub s3: Option<Bucket>,
+    /// Endpoint of a Glue Data Catalog.
+    pub glue: Option<String>,
+    /// A Python that has PyIceberg.
+    pub python: Option<String>,
+}
+
+/// A bucket for this run.
+#[derive(Debug)]
+pub struct Bucket {
+    /// Its name.
+    pub name: String,
+    /// The server.
+    pub endpoint: String,
+    /// Credentials, for Glue too.
+    pub access_key: String,
+    /// Credentials, for Glue too.
+    pub secret_key: String,
+    store: Arc<AmazonS3>,
+}
+
+impl Services {
+    #[expect(clippy::disallowed_methods, reason = "a test reads its own settings")]
+    fn from_environment() -> Self {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let s3 = variable("ETL_TEST_S3_ENDPOINT").map(|endpoint| {
+            let access_key = variable("ETL_TEST_S3_ACCESS_KEY").unwrap_or_else(|| "test".to_owned());
+            let secret_key = variable("ETL_TEST_S3_SECRET_KEY").unwrap_or_else(|| "test".to_owned());
+            Bucket::open(endpoint, access_key, secret_key, variable("ETL_TEST_S3_BUCKET"))
+        });
+        Self { s3, glue: variable("ETL_TEST_GLUE_ENDPOINT"), python: variable("ETL_TEST_PYTHON") }
+    }
+
+    /// What keeps the cases from running on S3 and Glue.
+    pub fn missing_for_cloud(&self) -> Option<String> {
+        let missing = [
+            self.s3.is_none().then_some("ETL_TEST_S3_ENDPOINT"),
+            self.glue.is_none().then_some("ETL_TEST_GLUE_ENDPOINT"),
+        ];
+        let missing: Vec<_> = missing.into_iter().flatten().collect();
+        (!missing.is_empty()).then(|| format!("{} not set", missing.join(" and ")))
+    }
+
+    /// Removes what this run left on the S3 server.
+    pub fn clean_up(&self) {
+        if let Some(bucket) = &self.s3 {
+            let objects = bucket.store.list(None);
+            let paths = objects.map_ok(|object| object.location);
+            let store = bucket.store.clone();
+            let deleted = RUNTIME.block_on(async move {
+                let paths: Vec<_> = paths.try_collect().await?;
+                for path in paths {
+                    store.delete(&path).await?;
+                }
+                Ok::<_, object_store::Error>(())
+            });
+            drop(deleted); // a test run that leaves objects in its own bucket is no failure
+        }
+    }
+}
+
+impl Bucket {
+    /// A new bucket, or the given one.
+    fn open(endpoint: String, access_key: String, secret_key: String, given: Option<String>) -> Self {
+        let name = given.clone().unwrap_or_else(|| format!("etl-tests-{}", std::process::id()));
+        let store = AmazonS3Builder::new()
+            .with_endpoint(&endpoint)
+            .with_allow_http(true)
+            .with_region("us-east-1")
+            .with_bucket_name(&name)
+            .with_access_key_id(&access_key)
+            .with_secret_access_key(&secret_key)
+            .build()
+            .expect("the S3 endpoint is a URL");
+        if given.is_none() {
+            let minute = Duration::from_secs(60);
+            let url = RUNTIME.block_on(store.signed_url("PUT".parse().expect("a method"), &Path::from(""), minute));
+            let answer = send("PUT", url.expect("a URL is signed").as_str(), &[], b"");
+            assert!(answer.contains(" 200 ") || answer.contains("BucketAlreadyOwnedByYou"), "no bucket: {answer}");
+        }
+        Self { name, endpoint, access_key, secret_key, store: Arc::new(store) }
+    }
+
+    /// Writes an object.
+    pub fn put(&self, key: &str, bytes: Vec<u8>) {
+        let path = Path::parse(key).expect("the key is one that S3 takes");
+        RUNTIME.block_on(self.store.put(&path, bytes.into())).expect("the object is written");
+    }
+
+    /// Removes an object.
+    pub fn delete(&self, key: &str) {
+        let path = Path::parse(key).expect("the key is one that S3 takes");
+        RUNTIME.block_on(self.store.delete(&path)).expect("the object is removed");
+    }
+
+    /// Every object below a prefix.
+    pub fn read_all(&self, prefix: &str) -> Vec<(String, Vec<u8>)> {
+        let prefix = Path::parse(prefix).expect("the prefix is one that S3 takes");
+        RUNTIME.block_on(async {
+            let objects: Vec<_> = self.store.list(Some(&prefix)).try_collect().await.expect("the bucket is listed");
+            let mut found = Vec::new();
+            for object in objects {
+                let got = self.store.get(&object.location).await.expect("the object is there");
+                found.push((object.location.to_string(), got.bytes().await.expect("the object is read").to_vec()));
+            }
+            found
+        })
+    }
+}
+
+/// A number that the environment may set, for the size of a test.
+#[expect(clippy::disallowed_methods, reason = "a test reads its own settings")]
+pub fn number(name: &str, usual: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+/// One HTTP request without a client: the servers are on this machine and answer in plain text.
+pub fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> String {
+    let rest = url
+        .strip_prefix("http://")
+        .unwrap_or_else(|| panic!("{url} is not an http URL: name a bucket in ETL_TEST_S3_BUCKET"));
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let mut request = format!("{method} /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+    request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request.push_str("\r\n");
+    let mut stream = TcpStream::connect(host).expect("the server listens");
+    stream.write_all(&[request.as_bytes(), body].concat()).expect("the request is sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("the server answers");
+    String::from_utf8_lossy(&answer).into_owned()
+}

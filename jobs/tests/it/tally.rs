@@ -1,0 +1,52 @@
+//! What ran where, for the last lines of the output.
+
+use std::{
+    fmt::Write,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use crate::{faults, kill, lake::Tier, property, race};
+
+static CASES: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+static PAIRS: AtomicU64 = AtomicU64::new(0);
+static PAIRS_SKIPPED: AtomicU64 = AtomicU64::new(0);
+
+/// A case has passed.
+pub fn case(tier: Tier) {
+    CASES[tier as usize].fetch_add(1, Relaxed);
+}
+
+/// PyIceberg has read the rows of a snapshot as expected.
+pub fn pair() {
+    PAIRS.fetch_add(1, Relaxed);
+}
+
+/// PyIceberg was not there to read these tables.
+pub fn pairs_skipped(tables: u64) {
+    PAIRS_SKIPPED.fetch_add(tables, Relaxed);
+}
+
+/// The last lines: cases on each tier, `total` being all there are.
+pub fn text(total: u64) -> String {
+    let mut text = String::new();
+    for (tier, says) in Tier::ALL.into_iter().zip(["tier 0 (folder + SQLite)", "tiers 2 and 3 (S3 + Glue emulator)"]) {
+        let passed = CASES[tier as usize].load(Relaxed);
+        _ = match tier.missing() {
+            Some(missing) => writeln!(text, "golden cases, {says}: SKIPPED all {total}: {missing}"),
+            None => writeln!(text, "golden cases, {says}: {passed} of {total} passed"),
+        };
+    }
+    _ = match PAIRS_SKIPPED.load(Relaxed) {
+        0 => writeln!(text, "tier 4 (PyIceberg): {} snapshots read the same", PAIRS.load(Relaxed)),
+        tables => writeln!(text, "tier 4 (PyIceberg): SKIPPED {tables} tables: ETL_TEST_PYTHON not set"),
+    };
+    for (count, what) in [
+        (&property::SEQUENCES, "random sequences agree with the model"),
+        (&faults::PAIRS, "pairs of step and fault survived"),
+        (&kill::KILLED, "processes killed at random moments, and the table whole"),
+        (&race::RETRIES, "commits of racing processes tried again, and no row lost or doubled"),
+    ] {
+        _ = writeln!(text, "{} {what}", count.load(Relaxed));
+    }
+    text
+}
