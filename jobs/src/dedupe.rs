@@ -2,21 +2,26 @@
 //! go, and the rest is merged into the curated table.
 
 mod apply;
+mod change;
 mod facts;
+mod names;
 mod outcome;
 
 use clap::{ArgGroup, Args};
-use contract::TableName;
+use contract::{Contract, TableName};
 use jiff::civil::Date;
 use plan::dedupe::{DedupePlan, decide};
 
-use self::{apply::Apply, facts::Source};
+use self::{
+    apply::{Apply, Ended, REPLANS_MAX},
+    facts::Source,
+};
 use crate::{
     config::TableConfig,
     error::{Exit, JobError, Kind, Result},
     job::Job,
     machine,
-    report::{Report, Status},
+    report::{Report, Rows, Status},
 };
 
 /// Merge a raw interval into curated tables: validate, dedupe, MERGE.
@@ -89,22 +94,40 @@ impl Dedupe {
     async fn run_table(&self, job: &Job, table: &TableConfig, report: &mut Report) -> Result<()> {
         let contract = job.contract(table)?;
         let source = Source::new(self, job, table, &contract)?;
+        for _ in 0..=REPLANS_MAX {
+            if self.plan_and_apply(job, table, &contract, &source, report).await? == Ended::Done {
+                return Ok(());
+            }
+            tracing::info!(table.name = %table.name, "another run took in the same files: planning again");
+        }
+        Err(JobError::new(Kind::Transient, "other runs kept taking in the same files").with_help("run again"))
+    }
+
+    async fn plan_and_apply(
+        &self,
+        job: &Job,
+        table: &TableConfig,
+        contract: &Contract,
+        source: &Source<'_>,
+        report: &mut Report,
+    ) -> Result<Ended> {
         let step = job.program.progress.step(&table.name.to_string(), "listing raw files");
         let facts = job.program.interrupt.stops(source.facts()).await??;
         drop(step);
         let plan = decide(&facts);
         tracing::debug!(table.name = %table.name, "{plan}");
-        report.warnings.extend(facts::left_out_warning(&facts.left_out));
+        report.warnings = facts::left_out_warning(&facts.left_out).into_iter().collect();
         report.interval = source.interval();
         if job.program.globals.dry_run {
             report.status = Status::Planned;
             report.plan = Some(plan);
-            return Ok(());
+            return Ok(Ended::Done);
         }
         match plan {
             DedupePlan::Nothing { .. } | DedupePlan::AlreadyApplied { .. } => {
                 report.reason = Some(plan.to_string().trim_start_matches("nothing to do: ").to_owned());
-                Ok(())
+                report.rows = Rows::default();
+                Ok(Ended::Done)
             }
             DedupePlan::Refused { reasons } => {
                 // Columns that a frozen contract does not know are a gate like any other; too many files are not.
@@ -115,7 +138,7 @@ impl Dedupe {
                 report.interval = plan.interval;
                 let what = format!("merging {} raw files", plan.files.len());
                 let _step = job.program.progress.step(&table.name.to_string(), &what);
-                Apply { job, table, contract: &contract, plan: &plan }.run(report).await
+                Apply { job, table, contract, plan: &plan }.run(report).await
             }
         }
     }

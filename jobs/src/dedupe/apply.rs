@@ -1,7 +1,7 @@
 //! Carries a plan out: execute, then commit. When another writer was first and touched the same keys, it is done again
 //! from the table's new version.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use contract::{Column, Contract, NewColumns};
 use engine::{
@@ -10,21 +10,20 @@ use engine::{
     raw::{NewColumn, RawInput, RawInterval},
 };
 use lake::{
-    Change, ChangeKind, CommitError, CommitOptions, Committed, Lake, LedgerEntry, Removal, SchemaUpdate, StagedFile,
-    Staging, Table, discard_staged, spec,
+    Change, ChangeKind, CommitError, CommitOptions, Committed, Conflict, Lake, Staging, Table, discard_staged, spec,
 };
 use plan::dedupe::RunPlan;
 
 use crate::{
     config::TableConfig,
-    dedupe::outcome::{describe, rows_by_outcome},
+    dedupe::{change::Staged, names, outcome::describe},
     error::{JobError, Kind, Result},
     job::Job,
     report::{Inputs, Report, Rows, Status},
 };
 
-/// Plans made again because another writer was first.
-const REPLANS_MAX: u32 = 8;
+/// Plans made or carried out again because another writer was first.
+pub const REPLANS_MAX: u32 = 8;
 
 /// Files that may be open for writing at once.
 const OPEN_FILES_MAX: usize = 512;
@@ -41,25 +40,18 @@ pub struct Apply<'a> {
     pub plan: &'a RunPlan,
 }
 
-/// What execution left to be committed.
-struct Staged {
-    added: Vec<spec::DataFile>,
-    removed: Vec<Removal>,
-    key_scope: lake::KeyScope,
-    tombstones: Option<String>,
-    schema_update: Option<SchemaUpdate>,
-}
-
-impl Staged {
-    fn locations(&self) -> Vec<String> {
-        let files = self.added.iter().map(|file| file.file_path().to_owned());
-        files.chain(self.tombstones.clone()).collect()
-    }
+/// How carrying a plan out ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The report says how.
+    Done,
+    /// Another run has taken in files of the plan, and without a key they would count twice: another plan is needed.
+    InputsTaken,
 }
 
 impl Apply<'_> {
     /// Executes and commits, and fills the report in.
-    pub async fn run(&self, report: &mut Report) -> Result<()> {
+    pub async fn run(&self, report: &mut Report) -> Result<Ended> {
         let lake = self.job.lake().await?;
         let inputs = self.inputs();
         report.inputs =
@@ -73,7 +65,7 @@ impl Apply<'_> {
                 report.reason = Some(format!("run {} has already applied the same files", run.run_id));
                 report.rows = Rows::default();
                 report.output.snapshot_after = table.metadata.current_snapshot_id();
-                return Ok(());
+                return Ok(Ended::Done);
             }
             report.output.snapshot_before = table.metadata.current_snapshot_id();
             let staged = self.job.program.interrupt.stops(self.execute(lake, &table, &inputs, report)).await??;
@@ -86,18 +78,26 @@ impl Apply<'_> {
                     }
                     report.commit_retries += committed.retries + replans;
                     self.committed(&change, &committed, report);
-                    return Ok(());
+                    return Ok(Ended::Done);
                 }
                 Err(error) if matches!(&error, lake::Error::Commit(CommitError::OutcomeUnknown { .. })) => {
                     return Err(error.into());
                 }
                 Err(error) => {
                     discard_staged(&lake.storage, &table.name, locations).await;
-                    let again = matches!(&error, lake::Error::Commit(CommitError::Conflict { retry_plan: true, .. }));
-                    if !again || replans == REPLANS_MAX {
-                        return Err(error.into());
+                    match &error {
+                        lake::Error::Commit(CommitError::Conflict {
+                            conflict: Conflict::InputsTaken { .. }, ..
+                        }) => {
+                            return Ok(Ended::InputsTaken);
+                        }
+                        lake::Error::Commit(CommitError::Conflict { retry_plan: true, .. })
+                            if replans < REPLANS_MAX =>
+                        {
+                            tracing::info!(table.name = %table.name, "another writer changed the same keys: merging again");
+                        }
+                        _ => return Err(error.into()),
                     }
-                    tracing::info!(table.name = %table.name, "another writer changed the same keys: merging again");
                 }
             }
         }
@@ -131,6 +131,8 @@ impl Apply<'_> {
             None => Arc::clone(table.metadata.current_schema()),
         };
         let reader = TableReader::with_schema(table, None, Arc::clone(&schema)).await?;
+        let attempt = (self.job.program.ids.random)().simple();
+        let staging = Staging::new(&table.metadata, &format!("{}-{attempt}", report.run_id));
         let dedupe = Dedupe {
             session: &session,
             storage: &lake.storage,
@@ -143,7 +145,8 @@ impl Apply<'_> {
                 location: format!("{}/", self.table.quarantine.trim_end_matches('/')),
                 run_id: report.run_id.clone(),
             }),
-            writer: self.writer(lake, table, &schema, &report.run_id),
+            writer: self.writer(lake, table, &schema, &staging),
+            delete_file_name: names::delete_files(table, &schema, &staging),
             seed: (self.job.program.ids.random)().as_u64_pair().1,
             now: self.job.program.now(),
             tombstones: table.metadata.properties().get(tombstones::PROPERTY).cloned(),
@@ -159,9 +162,9 @@ impl Apply<'_> {
                 let help = format!("look at the bad rows in {}", self.table.quarantine);
                 Err(JobError::new(Kind::Gate, reasons.join("; ")).with_help(help))
             }
-            Outcome::Staged { batch, added, removed, key_scope, tombstones } => {
+            Outcome::Staged { batch, added, added_deletes, removed, referenced, key_scope, tombstones } => {
                 describe(&batch, report);
-                Ok(Staged { added, removed, key_scope, tombstones, schema_update })
+                Ok(Staged { added, added_deletes, removed, referenced, key_scope, tombstones, schema_update })
             }
         }
     }
@@ -198,78 +201,22 @@ impl Apply<'_> {
         }
     }
 
-    fn writer(&self, lake: &Lake, table: &Table, schema: &spec::SchemaRef, run_id: &str) -> TableWriterOptions {
+    fn writer(&self, lake: &Lake, table: &Table, schema: &spec::SchemaRef, staging: &Staging) -> TableWriterOptions {
         let options = self.job.session_options();
-        let spec = Arc::clone(table.metadata.default_partition_spec());
-        let staging = Staging::new(&table.metadata, &format!("{run_id}-{}", (self.job.program.ids.random)().simple()));
-        let (naming_spec, naming_schema) = (Arc::clone(&spec), Arc::clone(schema));
-        let file_name = move |partition: &spec::Struct, n: u64| {
-            let path = lake::partition_path(&naming_spec, &naming_schema, partition)
-                .map_err(|source| engine::Error::compute("failed to name a file", source))?;
-            Ok(staging.data_path(&path, usize::try_from(n).unwrap_or(usize::MAX)))
-        };
         let order = table.metadata.default_sort_order();
         TableWriterOptions {
             storage: lake.storage.clone(),
             schema: Arc::clone(schema),
-            spec,
+            spec: Arc::clone(table.metadata.default_partition_spec()),
             sort_order: (!order.is_unsorted()).then(|| Arc::clone(order)),
             key_field_ids: self.contract.key.iter().filter_map(|name| schema.field_id_by_name(name)).collect(),
-            file_name: Arc::new(file_name),
+            file_name: names::data_files(table, schema, staging),
             target_file_bytes: self.contract.target_file_bytes,
             memory_bytes: options.memory_limit_bytes / 4,
             threads: options.threads,
             open_files_max: OPEN_FILES_MAX,
             zstd_level: None,
             properties: table.metadata.properties().clone(),
-        }
-    }
-
-    fn change(&self, table: &Table, staged: Staged, report: &Report) -> Change {
-        let kind = match (staged.added.is_empty() && staged.removed.is_empty(), self.contract.key.is_empty()) {
-            (true, _) => ChangeKind::MetadataOnly,
-            (false, true) => ChangeKind::Append,
-            (false, false) => ChangeKind::Merge,
-        };
-        let spec_id = table.metadata.default_partition_spec().spec_id();
-        let mut summary = BTreeMap::from([
-            ("etl.run-id".to_owned(), report.run_id.clone()),
-            ("etl.job".to_owned(), report.job.clone()),
-            ("etl.input-digest".to_owned(), self.plan.input_digest.clone()),
-        ]);
-        if let Some(interval) = &self.plan.interval {
-            summary.insert("etl.interval".to_owned(), interval.to_string());
-        }
-        let rows = rows_by_outcome(&report.rows);
-        summary.extend(rows.iter().map(|(outcome, count)| (format!("etl.rows.{outcome}"), count.to_string())));
-        Change {
-            table: table.name.clone(),
-            base_snapshot_id: table.metadata.current_snapshot_id(),
-            kind,
-            added: staged.added.into_iter().map(|data_file| StagedFile { data_file, spec_id }).collect(),
-            added_deletes: Vec::new(),
-            removed: staged.removed,
-            referenced: Vec::new(),
-            key_scope: (kind == ChangeKind::Merge).then_some(staged.key_scope),
-            schema_update: staged.schema_update,
-            ledger_entry: Some(self.ledger_entry(report, rows)),
-            properties: staged.tombstones.map(|at| (tombstones::PROPERTY.to_owned(), at)).into_iter().collect(),
-            summary,
-        }
-    }
-
-    fn ledger_entry(&self, report: &Report, rows: BTreeMap<String, u64>) -> LedgerEntry {
-        LedgerEntry {
-            run_id: report.run_id.clone(),
-            job: report.job.clone(),
-            interval_start: self.plan.interval.as_ref().map(|interval| interval.start()),
-            interval_end: self.plan.interval.as_ref().map(|interval| interval.end()),
-            input_digest: self.plan.input_digest.clone(),
-            contract_digest: self.plan.contract_digest.clone(),
-            snapshot_id: None,
-            committed_at: None,
-            rows,
-            partitions: self.plan.marks.iter().map(|(start, mark)| (start.to_string(), mark.to_string())).collect(),
         }
     }
 
@@ -281,7 +228,9 @@ impl Apply<'_> {
         output.metadata_location = Some(committed.metadata_location.clone());
         output.files_added = change.added.len() as u64;
         output.files_removed = change.removed.len() as u64;
-        output.bytes_written = change.added.iter().map(|file| file.data_file.file_size_in_bytes()).sum();
+        output.delete_files_added = change.added_deletes.len() as u64;
+        output.bytes_written =
+            change.added.iter().chain(&change.added_deletes).map(|file| file.data_file.file_size_in_bytes()).sum();
         report.schema_changes = change.schema_update.iter().flat_map(|update| update.descriptions.clone()).collect();
         if change.kind == ChangeKind::MetadataOnly {
             report.reason = Some("no row changed".to_owned());

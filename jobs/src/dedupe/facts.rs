@@ -67,9 +67,9 @@ impl<'a> Source<'a> {
     pub async fn facts(&self) -> Result<Facts> {
         let lake = self.job.lake().await?;
         let table = lake.table(&self.table.name).await?;
-        let (runs, marks) = match &table {
-            Some(table) => ledger(table)?,
-            None => Default::default(),
+        let Known { runs, marks, forgotten_before } = match &table {
+            Some(table) => known(table)?,
+            None => Known::default(),
         };
         let listing = self.list(&marks).await?;
         let mut files = listing.files.iter().map(|file| self.raw_file(file)).collect::<Result<Vec<_>>>()?;
@@ -89,6 +89,7 @@ impl<'a> Source<'a> {
                 What::Folder(_) => Request::Replay,
             },
             contract_digest: self.contract.digest(),
+            is_keyed: !self.contract.key.is_empty(),
             table_state: table
                 .as_ref()
                 .map(|table| TableFacts { snapshot_id: table.metadata.current_snapshot_id(), rows: total_rows(table) }),
@@ -100,6 +101,7 @@ impl<'a> Source<'a> {
                 .collect(),
             runs,
             marks,
+            forgotten_before,
             new_columns: self.contract.new_columns,
             unknown_columns: self.unknown_columns(footers.iter().flatten()),
             target_files: match &table {
@@ -226,7 +228,15 @@ pub fn left_out_warning(left_out: &[LeftOut]) -> Option<String> {
     Some(format!("left out {}: {}{others}", first.key, first.reason))
 }
 
-fn ledger(table: &Table) -> Result<(Vec<AppliedRun>, BTreeMap<Timestamp, PartitionMark>)> {
+/// What the table's ledger says.
+#[derive(Default)]
+struct Known {
+    runs: Vec<AppliedRun>,
+    marks: BTreeMap<Timestamp, PartitionMark>,
+    forgotten_before: Option<Timestamp>,
+}
+
+fn known(table: &Table) -> Result<Known> {
     let ledger = table.ledger()?;
     let runs = ledger.runs.iter().filter(|run| ledger.run(&run.run_id, &table.metadata).is_some());
     let runs = runs.map(|run| AppliedRun {
@@ -235,12 +245,13 @@ fn ledger(table: &Table) -> Result<(Vec<AppliedRun>, BTreeMap<Timestamp, Partiti
         input_digest: run.input_digest.clone(),
         contract_digest: run.contract_digest.clone(),
     });
-    // A mark that is not ours to read makes its partition look new, which is safe.
+    // A mark that is not ours to read makes its partition look new, which is safe where there is a key.
     let marks = ledger
         .partitions(&table.metadata)
         .into_iter()
         .filter_map(|(start, mark)| Some((start.parse().ok()?, mark.parse().ok()?)));
-    Ok((runs.collect(), marks.collect()))
+    let forgotten_before = ledger.forgotten_before().and_then(|start| start.parse().ok());
+    Ok(Known { runs: runs.collect(), marks: marks.collect(), forgotten_before })
 }
 
 fn total_rows(table: &Table) -> Option<u64> {

@@ -19,8 +19,16 @@ pub const TABLE: &str = "curated.telemetry";
 /// Rows of a raw file.
 pub type File = Vec<Row>;
 
+/// How merges change files, by `etl.mergeMode`: each test of random batches takes them in turn.
+pub const MERGE_MODES: [&str; 2] = ["copy-on-write", "merge-on-read"];
+
 /// A table with a deletion marker whose tombstones outlive every test.
 pub fn table() -> TableSetup {
+    table_merged(MERGE_MODES[0])
+}
+
+/// The same with this merge mode.
+pub fn table_merged(mode: &str) -> TableSetup {
     let changes = ContractChanges {
         columns: vec![
             "{name: temperature, logicalType: number, logicalTypeOptions: {maximum: 2}}".to_owned(),
@@ -29,12 +37,29 @@ pub fn table() -> TableSetup {
         settings: BTreeMap::from([
             ("etl.delete".to_owned(), Some("op = 'D'".to_owned())),
             ("etl.lateness".to_owned(), Some("90d".to_owned())),
+            ("etl.mergeMode".to_owned(), Some(mode.to_owned())),
         ]),
         ..ContractChanges::default()
     };
+    setup(&changes)
+}
+
+/// A table that nothing but the ledger keeps from holding a raw row twice.
+pub fn table_without_key() -> TableSetup {
+    setup(&ContractChanges {
+        columns: vec![
+            "{name: device_id, logicalType: string, required: true}".to_owned(),
+            "{name: event_id, logicalType: string}".to_owned(),
+            "{name: op, logicalType: string}".to_owned(),
+        ],
+        ..ContractChanges::default()
+    })
+}
+
+fn setup(changes: &ContractChanges) -> TableSetup {
     TableSetup {
         name: TABLE.to_owned(),
-        contract: usual_contract(&changes),
+        contract: usual_contract(changes),
         source: "telemetry/{yyyy}/{MM}/{dd}/{HH}/".to_owned(),
         timezone: None,
     }
@@ -76,7 +101,12 @@ pub fn compare(lake: &Lake, model: &Model) -> Result<(), String> {
 
 /// These are the model's rows.
 pub fn compare_with(got: &[Value], model: &Model) -> Result<(), String> {
-    let expected = to_rows(model.rows.values());
+    compare_rows(got, model.rows.values())
+}
+
+/// These rows, each as often as it is there.
+pub fn compare_rows<'a>(got: &[Value], expected: impl Iterator<Item = &'a Row>) -> Result<(), String> {
+    let expected = to_rows(expected);
     crate::golden::same("rows", &expected.canonical(), &expected.canonical_of(got))
 }
 

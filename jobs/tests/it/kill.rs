@@ -12,7 +12,7 @@ use proptest::{
 };
 
 use crate::{
-    batches::{self, File, TABLE},
+    batches::{self, File, MERGE_MODES, TABLE},
     lake::{Lake, Tier},
     model::Model,
     services::number,
@@ -38,7 +38,8 @@ pub fn run(tier: Tier, trial: u64) -> Result<(), String> {
     let strategy = proptest::collection::vec(proptest::collection::vec(batches::row(200), 50..200), 1..4);
     let mut batch = || -> Vec<File> { strategy.new_tree(&mut files).expect("a batch").current() };
 
-    let lake = Lake::new(tier, &format!("kill-{trial}"), &[batches::table()]);
+    let mode = MERGE_MODES[usize::from(trial % 2 == 1)];
+    let lake = Lake::new(tier, &format!("kill-{trial}"), &[batches::table_merged(mode)]);
     let mut model = Model::default();
     let first = batch();
     batches::place(&lake, 0, &first);

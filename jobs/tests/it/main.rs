@@ -56,6 +56,8 @@ fn main() -> ExitCode {
         }
         for round in 0..services::number("ETL_RACES", 3) {
             trials.push(trial(tier, format!("{}::race-{round}", tier.name()), move || race::run(tier, round)));
+            let name = format!("{}::race-without-key-{round}", tier.name());
+            trials.push(trial(tier, name, move || race::run_without_key(tier, round)));
         }
     }
     let conclusion = libtest_mimic::run(&arguments, trials);

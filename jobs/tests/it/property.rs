@@ -10,7 +10,7 @@ use proptest::{
 use serde_json::json;
 
 use crate::{
-    batches::{self, File},
+    batches::{self, File, MERGE_MODES},
     here,
     lake::{Lake, Tier},
     model::{Model, OUTCOMES},
@@ -23,9 +23,10 @@ pub const TRIALS: u64 = 8;
 /// Sequences of batches that have passed.
 pub static SEQUENCES: AtomicU64 = AtomicU64::new(0);
 
-/// Files per hour, and the order in which hours are taken in; one may come twice.
+/// Files per hour, the order in which hours are taken in (one may come twice), and how they are merged.
 #[derive(Debug, Clone)]
 struct Sequence {
+    merge_mode: &'static str,
     hours: Vec<Vec<File>>,
     order: Vec<usize>,
 }
@@ -60,15 +61,16 @@ fn sequence() -> impl Strategy<Value = Sequence> {
     hours.prop_flat_map(|hours| {
         let all: Vec<usize> = (0..hours.len()).collect();
         let again = proptest::option::weighted(0.2, 0..hours.len());
-        (Just(hours), Just(all).prop_shuffle(), again).prop_map(|(hours, mut order, again)| {
+        let merge_mode = proptest::sample::select(&MERGE_MODES[..]);
+        (Just(hours), Just(all).prop_shuffle(), again, merge_mode).prop_map(|(hours, mut order, again, merge_mode)| {
             order.extend(again);
-            Sequence { hours, order }
+            Sequence { merge_mode, hours, order }
         })
     })
 }
 
 fn follow(name: &str, sequence: &Sequence) -> Result<(), String> {
-    let lake = Lake::new(Tier::Local, name, &[batches::table()]);
+    let lake = Lake::new(Tier::Local, name, &[batches::table_merged(sequence.merge_mode)]);
     let mut model = Model::default();
     let mut applied = Vec::new();
     for hour in &sequence.order {

@@ -31,6 +31,6 @@ pub use session::{Session, SessionOptions};
 pub use transform::transform_array;
 pub use types::{arrow_schema, arrow_type, field_id, iceberg_type};
 pub use writer::{
-    FileName, FileSettings, PositionDeleteOptions, PositionDeletes, TableWriter, TableWriterOptions,
+    DeleteFileName, FileName, FileSettings, PositionDeleteOptions, PositionDeletes, TableWriter, TableWriterOptions,
     write_position_deletes,
 };

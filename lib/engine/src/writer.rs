@@ -30,7 +30,7 @@ use tokio::{
 use crate::{Error, Partitioner, Result};
 use chunk::{Input, Slice, batch_bytes};
 pub use options::{FileName, TableWriterOptions};
-pub use position_deletes::{PositionDeleteOptions, PositionDeletes, write_position_deletes};
+pub use position_deletes::{DeleteFileName, PositionDeleteOptions, PositionDeletes, write_position_deletes};
 pub use settings::FileSettings;
 use shard::{Message, Shard};
 use shared::{PERMIT_BYTES, Shared, Waiting, lock};

@@ -34,6 +34,9 @@ pub struct Change {
     pub schema_update: Option<SchemaUpdate>,
     /// The run that made it, kept in the ledger of the table's properties.
     pub ledger_entry: Option<LedgerEntry>,
+    /// What the ledger must still say of raw partitions, by their start, `None` for nothing. For a table without a key:
+    /// rows of files that another run has taken meanwhile would be there twice.
+    pub expected_marks: BTreeMap<String, Option<String>>,
     /// Table properties to set beside the ledger.
     pub properties: BTreeMap<String, String>,
     /// For the snapshot summary: `etl.run-id`, `etl.job`, `etl.interval`, `etl.input-digest`, row balance.

@@ -32,6 +32,9 @@ pub struct Ledger {
     /// What was last applied of each raw partition, by its start (RFC 3339, UTC).
     #[serde(default)]
     partitions: BTreeMap<String, PartitionMark>,
+    /// Partitions that start before this one may have been applied and forgotten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    forgotten_before: Option<String>,
 }
 
 /// One applied run.
@@ -103,6 +106,12 @@ impl Ledger {
         marks.map(|(start, PartitionMark(digest, _))| (start.as_str(), digest.as_str())).collect()
     }
 
+    /// Start of the oldest raw partition that is surely known: an older one without a mark may have been applied and
+    /// forgotten. `None` while nothing was forgotten.
+    pub fn forgotten_before(&self) -> Option<&str> {
+        self.forgotten_before.as_deref()
+    }
+
     /// Adds a run that is about to be committed on top of `metadata`, whose head will be `snapshot_id`, and forgets
     /// what was rolled back and what is too old.
     pub(crate) fn record(
@@ -119,8 +128,17 @@ impl Ledger {
         }
         self.runs.insert(0, LedgerEntry { snapshot_id, committed_at, partitions: BTreeMap::new(), ..entry.clone() });
         self.runs.truncate(RUNS_MAX);
-        while self.partitions.len() > PARTITIONS_MAX {
-            self.partitions.pop_first();
+        if let Some(first_kept) = self.partitions.keys().nth_back(PARTITIONS_MAX - 1).cloned()
+            && self.partitions.len() > PARTITIONS_MAX
+        {
+            self.forget_partitions_before(&first_kept);
+        }
+    }
+
+    fn forget_partitions_before(&mut self, start: &str) {
+        self.partitions = self.partitions.split_off(start);
+        if self.forgotten_before.as_deref().is_none_or(|before| before < start) {
+            self.forgotten_before = Some(start.to_owned());
         }
     }
 
@@ -143,7 +161,7 @@ impl Ledger {
             if ledger.runs.len() > 1 {
                 ledger.runs.truncate(ledger.runs.len() / 2);
             } else if let Some(half) = ledger.partitions.keys().nth(ledger.partitions.len() / 2).cloned() {
-                ledger.partitions = ledger.partitions.split_off(&half);
+                ledger.forget_partitions_before(&half);
                 if ledger.partitions.len() == 1 {
                     ledger.partitions.clear();
                 }

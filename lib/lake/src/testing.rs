@@ -166,6 +166,7 @@ impl TestLake {
             schema_update: None,
             ledger_entry: None,
             properties: BTreeMap::new(),
+            expected_marks: BTreeMap::new(),
             summary: BTreeMap::new(),
         }
     }

@@ -125,6 +125,11 @@ impl TableReader {
         !self.shared.plan.of(entry).is_ok_and(|deletes| deletes.is_none_or(DeletesOfFile::is_empty))
     }
 
+    /// How many position delete files apply to the file.
+    pub fn position_delete_files(&self, entry: &DataFileEntry) -> u64 {
+        self.shared.plan.of(entry).ok().flatten().map_or(0, |deletes| deletes.positions.len() as u64)
+    }
+
     /// The schema of batches with these root columns, by field id, in this order.
     pub fn projected(&self, columns: &[i32], row_number: bool) -> Result<SchemaRef> {
         let mut fields = self.fields(columns)?;

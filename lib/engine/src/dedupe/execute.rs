@@ -5,22 +5,23 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use contract::{Contract, Severity, TableName};
 use jiff::Timestamp;
-use lake::{KeyScope, Removal, Storage, spec};
+use lake::{KeyScope, Removal, StagedFile, Storage, spec};
 
 use super::{
     candidates::Candidates,
     footprint::{Footprint, FootprintShape},
     keys::{FileRejects, KeyPass},
-    matching::{Matching, TouchedFile, settle},
+    matching::{Matching, settle},
     payload::Payload,
     quality::{QualityResult, run_checks},
     quarantine::{QuarantineTarget, Reject, UNREADABLE, quarantine_file},
     tombstones::{self, Tombstones},
+    touched::{Touched, TouchedFile},
     verdicts::{Balance, Verdicts},
     winners::{ENTRY_BYTES, RankBytes, Round, resolve},
 };
 use crate::{
-    Error, Result, Session,
+    DeleteFileName, Error, PositionDeleteOptions, Result, Session,
     curated::TableReader,
     raw::{BoundInterval, RawInterval},
     rules::Rules,
@@ -46,6 +47,8 @@ pub struct Dedupe<'a> {
     pub quarantine: Option<QuarantineTarget>,
     /// How staged files are named and written.
     pub writer: TableWriterOptions,
+    /// Names position delete files.
+    pub delete_file_name: DeleteFileName,
     /// Seed of key fingerprints: any number, another one for each run.
     pub seed: u64,
     /// The run's time: when deletions are remembered from.
@@ -85,8 +88,12 @@ pub enum Outcome {
         batch: Batch,
         /// Files to add.
         added: Vec<spec::DataFile>,
+        /// Position delete files to add.
+        added_deletes: Vec<StagedFile>,
         /// Files to remove.
         removed: Vec<Removal>,
+        /// Files that the position deletes point into.
+        referenced: Vec<String>,
         /// Where the batch's keys may lie.
         key_scope: KeyScope,
         /// New location of the tombstones, when they changed.
@@ -157,9 +164,10 @@ async fn run(dedupe: &Dedupe<'_>, bound: &Arc<BoundInterval>) -> Result<Outcome>
         }
         None => None,
     };
-    let added = stage(dedupe, &payload, &found.touched, &batch.balance).await?;
-    let removed = found.touched.iter().map(removal).collect();
-    Ok(Outcome::Staged { batch, added, removed, key_scope, tombstones })
+    let touched = Touched::decide(dedupe.contract.merge_mode, dedupe.table.as_deref(), found.touched);
+    let (added, added_deletes) = stage(dedupe, &payload, &touched, &batch.balance).await?;
+    let (removed, referenced) = (touched.removals(), touched.referenced());
+    Ok(Outcome::Staged { batch, added, added_deletes, removed, referenced, key_scope, tombstones })
 }
 
 struct Found {
@@ -264,20 +272,21 @@ fn merge_touched(all: &mut Vec<TouchedFile>, more: Vec<TouchedFile>) {
     }
 }
 
-/// Writes the batch and what stays of the touched files. What was written must be what was counted.
+/// Writes the batch, what stays of the files that are written again, and the deletes of the others. What was written must
+/// be what was counted.
 async fn stage(
     dedupe: &Dedupe<'_>,
     payload: &Arc<Payload>,
-    touched: &[TouchedFile],
+    touched: &Touched,
     balance: &Balance,
-) -> Result<Vec<spec::DataFile>> {
+) -> Result<(Vec<spec::DataFile>, Vec<StagedFile>)> {
     if balance.is_noop() {
         payload.write_batch(None).await?;
-        return Ok(Vec::new());
+        return Ok((Vec::new(), Vec::new()));
     }
     let writer = Arc::new(TableWriter::new(dedupe.writer.clone())?);
     let staged = async {
-        let survivors = payload.rewrite(touched, &writer).await?;
+        let survivors = payload.rewrite(&touched.rewritten, &writer).await?;
         let written = payload.write_batch(Some(&writer)).await?;
         Ok::<_, Error>((survivors, written))
     }
@@ -298,22 +307,29 @@ async fn stage(
     let files = writer.close().await?;
     let in_files: u64 = files.iter().map(|file| file.record_count()).sum();
     let expected = balance.inserted + balance.updated - balance.deleted;
-    if written != expected || in_files != survivors + expected {
-        let locations = files.iter().map(|file| file.file_path().to_owned()).collect();
-        if let Err(error) = dedupe.storage.delete_all(locations).await {
-            tracing::warn!(%error, "failed to remove staged files");
+    let deletes = if written == expected && in_files == survivors + expected {
+        touched.write_deletes(&delete_options(dedupe)).await
+    } else {
+        Err(Error::Balance { read: survivors + expected, accounted: in_files })
+    };
+    match deletes {
+        Ok(deletes) => Ok((files, deletes)),
+        Err(error) => {
+            let locations = files.iter().map(|file| file.file_path().to_owned()).collect();
+            if let Err(error) = dedupe.storage.delete_all(locations).await {
+                tracing::warn!(%error, "failed to remove staged files");
+            }
+            Err(error)
         }
-        return Err(Error::Balance { read: survivors + expected, accounted: in_files });
     }
-    Ok(files)
 }
 
-fn removal(file: &TouchedFile) -> Removal {
-    Removal {
-        path: file.entry.data_file.file_path().to_owned(),
-        spec_id: file.entry.spec_id,
-        partition: file.entry.data_file.partition().clone(),
-        sequence_number: file.entry.sequence_number,
+fn delete_options(dedupe: &Dedupe<'_>) -> PositionDeleteOptions {
+    PositionDeleteOptions {
+        storage: dedupe.storage.clone(),
+        file_name: Arc::clone(&dedupe.delete_file_name),
+        zstd_level: dedupe.writer.zstd_level,
+        properties: dedupe.writer.properties.clone(),
     }
 }
 

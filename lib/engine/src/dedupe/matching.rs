@@ -18,6 +18,7 @@ use lake::DataFileEntry;
 use super::{
     compare::{RowHashes, hash_rows},
     keys::KeyPass,
+    touched::TouchedFile,
     verdicts::{RowAddress, Verdict, Verdicts},
     winners::{RankBytes, Winners},
 };
@@ -29,15 +30,6 @@ use crate::{
     tasks::on_file,
     types::field_id,
 };
-
-/// A file of the table and the rows of it that the change replaces or deletes.
-#[derive(Debug, Clone)]
-pub struct TouchedFile {
-    /// The file.
-    pub entry: DataFileEntry,
-    /// Positions, ascending.
-    pub rows: Vec<u64>,
-}
 
 /// Looks winners up in the table.
 pub struct Matching<'a> {
@@ -51,6 +43,13 @@ pub struct Matching<'a> {
     pub table: &'a TableName,
     /// Files read at once.
     pub threads: usize,
+}
+
+/// What one file of the table held of the winners.
+#[derive(Debug, Default)]
+struct Probed {
+    hits: Vec<Hit>,
+    live_rows: u64,
 }
 
 /// A winner found in the table that is not older than the table's row.
@@ -70,12 +69,12 @@ impl Matching<'_> {
         ranks: &Arc<RankBytes>,
         verdicts: &Arc<Verdicts>,
     ) -> Result<Vec<TouchedFile>> {
-        let hits: Vec<Vec<Hit>> = stream::iter(0..self.candidates.len())
+        let probed: Vec<Probed> = stream::iter(0..self.candidates.len())
             .map(|file| self.probe(file, winners, ranks, verdicts))
             .buffered(self.threads.max(1))
             .try_collect()
             .await?;
-        let hits: Vec<Hit> = hits.into_iter().flatten().collect();
+        let hits: Vec<Hit> = probed.iter().flat_map(|file| &file.hits).copied().collect();
         let same = self.unchanged(&hits).await?;
         let mut touched: HashMap<usize, Vec<u64>> = HashMap::new();
         for hit in &hits {
@@ -91,7 +90,7 @@ impl Matching<'_> {
             .into_iter()
             .map(|(file, mut rows)| {
                 rows.sort_unstable();
-                TouchedFile { entry: self.candidates[file].clone(), rows }
+                TouchedFile { entry: self.candidates[file].clone(), rows, live_rows: probed[file].live_rows }
             })
             .collect())
     }
@@ -113,7 +112,7 @@ impl Matching<'_> {
         winners: &Arc<Winners>,
         ranks: &Arc<RankBytes>,
         verdicts: &Arc<Verdicts>,
-    ) -> Result<Vec<Hit>> {
+    ) -> Result<Probed> {
         let mut columns: Vec<usize> = self.pass.key.iter().chain(&self.pass.order).copied().collect();
         columns.sort_unstable();
         columns.dedup();
@@ -124,11 +123,13 @@ impl Matching<'_> {
         let table = self.table.clone();
         let probe = async move {
             let mut batches = batches;
-            let mut hits = Vec::new();
+            let mut probed = Probed::default();
             while let Some(batch) = batches.next().await {
-                probe_batch(&pass, &columns, &batch?, file, &winners, &ranks, &verdicts, &table, &mut hits)?;
+                let batch = batch?;
+                probed.live_rows += batch.num_rows() as u64;
+                probe_batch(&pass, &columns, &batch, file, &winners, &ranks, &verdicts, &table, &mut probed.hits)?;
             }
-            Ok(hits)
+            Ok(probed)
         };
         let location = entry.data_file.file_path().to_owned();
         on_file(location, probe).await

@@ -3,7 +3,8 @@
 //! 1. [`keys`] reads keys, order and what the rules need; judges every row; makes an entry of each valid one.
 //! 2. [`winners`] keeps one row for each key.
 //! 3. [`matching`] looks the winners up in the table, in the files that may hold them.
-//! 4. [`payload`] reads all columns of what has to be written, once, and writes it beside the rewritten files.
+//! 4. [`touched`] decides for each file with a match: written again, or its rows marked by position deletes.
+//! 5. [`payload`] reads all columns of what has to be written, once, and writes it beside the rewritten files.
 //!
 //! [`execute()`] tells the story. Every raw row has a [`verdicts::Verdict`] at the end, and they add up.
 
@@ -17,6 +18,7 @@ mod payload;
 mod quality;
 mod quarantine;
 pub mod tombstones;
+mod touched;
 mod verdicts;
 mod winners;
 

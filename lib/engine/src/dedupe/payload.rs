@@ -15,8 +15,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{
     keys::FileRejects,
-    matching::{ROW_OPTIONS, TouchedFile, field_ids, selection_of, split_row_numbers},
+    matching::{ROW_OPTIONS, field_ids, selection_of, split_row_numbers},
     quarantine::{QuarantineFile, QuarantineTarget},
+    touched::TouchedFile,
     verdicts::{Verdict, Verdicts},
 };
 use crate::{
@@ -119,7 +120,7 @@ impl Payload {
         numbers.iter().map(rules).collect()
     }
 
-    /// Writes what stays of each touched file. Returns how many rows that were.
+    /// Writes what stays of each file that is written again. Returns how many rows that were.
     pub async fn rewrite(self: &Arc<Self>, touched: &[TouchedFile], writer: &Arc<TableWriter>) -> Result<u64> {
         let Some(reader) = &self.reader else { return Ok(0) };
         let columns: Arc<Vec<usize>> = Arc::new((0..self.interval.schema().fields().len()).collect());

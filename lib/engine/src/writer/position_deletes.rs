@@ -10,7 +10,7 @@ use lake::{
 use tokio::sync::Semaphore;
 
 use super::{
-    FileName, FileSettings,
+    FileSettings,
     chunk::{Chunk, Input, Slice},
     file::FileWriter,
     layout::{Layout, LayoutOptions},
@@ -36,13 +36,16 @@ pub struct PositionDeletes {
     pub files: Vec<(String, Vec<u64>)>,
 }
 
+/// Names delete files: the location of the `n`th of them, in a partition of the spec with this id. Never the same twice.
+pub type DeleteFileName = Arc<dyn Fn(i32, &Struct, u64) -> Result<String> + Send + Sync>;
+
 /// Where delete files go and how they are encoded.
 #[derive(Clone)]
 pub struct PositionDeleteOptions {
     /// Where files go.
     pub storage: Storage,
     /// Names the files.
-    pub file_name: FileName,
+    pub file_name: DeleteFileName,
     /// zstd level, instead of the one in the properties.
     pub zstd_level: Option<i32>,
     /// The table's properties, see [`FileSettings`].
@@ -67,7 +70,7 @@ pub async fn write_position_deletes(
     let outlet = Outlet { storage: options.storage.clone(), parts: Arc::new(Semaphore::new(2)) };
     let mut written = Vec::with_capacity(deletes.len());
     for deletes in deletes {
-        let location = (options.file_name)(&deletes.partition, written.len() as u64)?;
+        let location = (options.file_name)(deletes.spec_id, &deletes.partition, written.len() as u64)?;
         match write_one(&layout, outlet.clone(), location, deletes).await {
             Ok(file) => written.extend(file),
             Err(failure) => {

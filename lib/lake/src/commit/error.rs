@@ -116,6 +116,12 @@ pub enum Conflict {
         /// The snapshot that removed it.
         snapshot_id: i64,
     },
+    /// Another run has taken raw files that this change has rows of, and there is no key to tell them apart.
+    #[error("another run took in files of {inputs} meanwhile")]
+    InputsTaken {
+        /// The raw partition, or the run that read the same files.
+        inputs: String,
+    },
     /// The snapshot that the plan read is not in the history of the head: expired, or rolled back.
     #[error("snapshot {}, which the plan read, is not in the history of the table", name(*base))]
     BaseNotInHistory {

@@ -23,7 +23,10 @@ use crate::{
 pub(super) async fn validate(current: &Table, change: &Change) -> Result<()> {
     let found = match schema_conflict(current, change) {
         Some(conflict) => Some(conflict),
-        None => history_conflict(current, change).await?,
+        None => match inputs_taken(current, change)? {
+            Some(conflict) => Some(conflict),
+            None => history_conflict(current, change).await?,
+        },
     };
     match found {
         Some(conflict) => Err(CommitError::Conflict { table: current.name.clone(), conflict, retry_plan: true }.into()),
@@ -35,6 +38,23 @@ fn schema_conflict(current: &Table, change: &Change) -> Option<Conflict> {
     let expected = change.schema_update.as_ref()?.base_schema_id;
     let found = current.metadata.current_schema_id();
     (expected != found).then_some(Conflict::SchemaChanged { expected, found })
+}
+
+/// *Inputs taken*: without a key nothing else keeps the rows of a raw file from being there twice.
+fn inputs_taken(current: &Table, change: &Change) -> Result<Option<Conflict>> {
+    let Some(entry) = change.ledger_entry.as_ref().filter(|_| change.kind == ChangeKind::Append) else {
+        return Ok(None);
+    };
+    let ledger = current.ledger()?;
+    let marks = ledger.partitions(&current.metadata);
+    let moved =
+        change.expected_marks.iter().find(|(start, mark)| marks.get(start.as_str()).copied() != mark.as_deref());
+    if let Some((start, _)) = moved {
+        return Ok(Some(Conflict::InputsTaken { inputs: format!("raw partition {start}") }));
+    }
+    // A replay has no partitions: it is known by the digest of its files.
+    let same = ledger.applied(&entry.input_digest, &entry.contract_digest, &current.metadata);
+    Ok(same.map(|run| Conflict::InputsTaken { inputs: format!("run {}", run.run_id) }))
 }
 
 async fn history_conflict(current: &Table, change: &Change) -> Result<Option<Conflict>> {

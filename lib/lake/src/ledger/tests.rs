@@ -21,6 +21,7 @@ async fn a_ledger_survives_its_json() {
     ledger.record(&metadata, &ledger_entry("run-2"), None, None);
     let read = Ledger::parse(&with_property(metadata.clone(), &ledger.to_json())).unwrap();
     assert_eq!(read, ledger);
+    assert_eq!(read.forgotten_before(), None);
     let runs: Vec<_> = read.runs.iter().map(|run| run.run_id.as_str()).collect();
     assert_eq!(runs, ["run-2", "run-1"], "newest first");
     assert_eq!(read.partitions(&metadata)["2025-06-04T00:00:00Z"], "objects of run-2");
@@ -56,6 +57,7 @@ async fn the_oldest_are_forgotten() {
     assert_eq!(partitions.len(), PARTITIONS_MAX);
     let first = "2025-01-01T00:00:00Z".parse::<Timestamp>().unwrap() + jiff::SignedDuration::from_hours(1_000 - 768);
     assert_eq!(partitions.keys().next().unwrap(), &first.to_string());
+    assert_eq!(ledger.forgotten_before(), Some(first.to_string().as_str()));
     assert!(ledger.to_json().len() <= JSON_BYTES_MAX);
 }
 

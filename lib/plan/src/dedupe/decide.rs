@@ -27,7 +27,8 @@ pub fn decide(facts: &Facts) -> DedupePlan {
         return DedupePlan::Nothing { reason: nothing(facts) };
     }
     match facts.request {
-        Request::Interval(interval) => decide_interval(facts, interval, files),
+        Request::Interval(interval) if facts.is_keyed => decide_interval(facts, interval, files),
+        Request::Interval(interval) => decide_interval_without_key(facts, interval, files),
         Request::Pending => decide_pending(facts, files),
         Request::Replay => decide_replay(facts, files),
     }
@@ -77,11 +78,7 @@ fn decide_interval(facts: &Facts, interval: Interval, files: Vec<&RawFile>) -> D
         };
     }
     if files.len() > FILES_PER_RUN_MAX {
-        let reason = format!(
-            "{interval} holds {} raw files and a run takes at most {FILES_PER_RUN_MAX}: split it with --start and --end",
-            files.len()
-        );
-        return DedupePlan::Refused { reasons: vec![reason] };
+        return DedupePlan::Refused { reasons: vec![too_many(interval, files.len())] };
     }
     let applied = applied_keys(facts, &files, |_| true);
     let new = files.len() - applied.len();
@@ -94,8 +91,66 @@ fn decide_interval(facts: &Facts, interval: Interval, files: Vec<&RawFile>) -> D
     run(facts, Some(interval), files, marks, vec![reason])
 }
 
+/// Of an interval, only what is not in the table yet: without a key, rows that are taken again are there twice.
+fn decide_interval_without_key(facts: &Facts, interval: Interval, files: Vec<&RawFile>) -> DedupePlan {
+    let reasons = counted_twice(facts, &files);
+    if !reasons.is_empty() {
+        return DedupePlan::Refused { reasons };
+    }
+    let applied = applied_keys(facts, &files, |_| true);
+    let new: Vec<_> = files.iter().copied().filter(|file| !applied.contains(file.key.as_str())).collect();
+    let last = facts.runs.iter().find(|run| run.interval.is_some_and(|other| other.overlaps(&interval)));
+    if new.is_empty() {
+        return DedupePlan::AlreadyApplied {
+            run_id: last.map(|run| run.run_id.clone()),
+            reason: format!("the same {}", count(files.len(), "raw file")),
+        };
+    }
+    if new.len() > FILES_PER_RUN_MAX {
+        return DedupePlan::Refused { reasons: vec![too_many(interval, new.len())] };
+    }
+    let reason = match applied.len() {
+        0 => "no earlier run covers it".to_owned(),
+        applied => {
+            format!("{} not in the table yet; {applied} that are stay as they are", count(new.len(), "raw file"))
+        }
+    };
+    let marks = marks(facts, &files);
+    run(facts, Some(interval), new, marks, vec![reason])
+}
+
+/// Why files of a table without a key cannot be told from those that are in it.
+fn counted_twice(facts: &Facts, files: &[&RawFile]) -> Vec<String> {
+    let mut reasons = Vec::new();
+    for (arrival, files) in by_partition(files) {
+        let start = arrival.start();
+        let changed = facts.marks.get(&start).is_some_and(|mark| mark.applied(&files).is_empty());
+        if changed {
+            reasons.push(format!(
+                "files of raw partition {start} that are in the table have changed or gone since, and without a key their \
+                 rows cannot be found: delete what the table has of them, then take the partition with --replay"
+            ));
+        }
+        if facts.forgotten_before.is_some_and(|limit| start < limit) && !facts.marks.contains_key(&start) {
+            reasons.push(format!(
+                "the ledger no longer knows whether raw partition {start} is in the table, and without a key its rows \
+                 could be there twice: check, then take it with --replay"
+            ));
+        }
+    }
+    // One of many partitions says it for all.
+    reasons.truncate(1);
+    reasons
+}
+
 /// Of the pending window, only what is not in the table yet.
 fn decide_pending(facts: &Facts, files: Vec<&RawFile>) -> DedupePlan {
+    if !facts.is_keyed {
+        let reasons = counted_twice(facts, &files);
+        if !reasons.is_empty() {
+            return DedupePlan::Refused { reasons };
+        }
+    }
     let applied = applied_keys(facts, &files, |_| true);
     let is_new = |file: &&RawFile| !applied.contains(file.key.as_str());
     let mut pending: Vec<_> = files.iter().copied().filter(is_new).collect();
@@ -120,7 +175,8 @@ fn decide_pending(facts: &Facts, files: Vec<&RawFile>) -> DedupePlan {
     let partitions: HashSet<_> = pending.iter().map(|file| file.arrival).collect();
     let files: Vec<_> = files.into_iter().filter(|file| partitions.contains(&file.arrival)).collect();
     // The marks will vouch for whole partitions under today's contract: what was judged by another one goes again.
-    let judged = applied_keys(facts, &files, |mark| mark.is_judged_by(&facts.contract_digest));
+    // Not so without a key: what is in the table stays as it was judged.
+    let judged = applied_keys(facts, &files, |mark| !facts.is_keyed || mark.is_judged_by(&facts.contract_digest));
     let taken: Vec<_> = files.iter().copied().filter(|file| !judged.contains(file.key.as_str())).collect();
     if taken.len() > pending.len() {
         reasons.push(format!("{} judged by an earlier contract", count(taken.len() - pending.len(), "raw file")));
@@ -154,6 +210,12 @@ fn applied_keys<'a>(facts: &Facts, files: &[&'a RawFile], which: impl Fn(&Partit
         .flatten()
         .map(|file| file.key.as_str())
         .collect()
+}
+
+fn too_many(interval: Interval, files: usize) -> String {
+    format!(
+        "{interval} holds {files} raw files and a run takes at most {FILES_PER_RUN_MAX}: split it with --start and --end"
+    )
 }
 
 fn marks(facts: &Facts, files: &[&RawFile]) -> BTreeMap<Timestamp, PartitionMark> {
@@ -198,6 +260,10 @@ fn run(
         bytes: files.iter().map(|file| file.bytes).sum(),
         rows: files.iter().map(|file| file.rows).sum(),
         input_digest: digest(&files),
+        expected_marks: match facts.is_keyed {
+            true => BTreeMap::new(),
+            false => marks.keys().map(|start| (*start, facts.marks.get(start).cloned())).collect(),
+        },
         marks,
         contract_digest: facts.contract_digest.clone(),
         partitions: partitions(&files),

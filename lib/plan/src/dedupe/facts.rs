@@ -17,6 +17,8 @@ pub struct Facts {
     pub request: Request,
     /// Digest of the contract as it stands.
     pub contract_digest: String,
+    /// Whether the contract has a key. Without one a file that is taken twice counts twice.
+    pub is_keyed: bool,
     /// The table; `None` when it does not exist yet.
     pub table_state: Option<TableFacts>,
     /// Raw files of the requested interval, of the pending window, or of the folder to replay, in any order.
@@ -27,6 +29,8 @@ pub struct Facts {
     pub runs: Vec<AppliedRun>,
     /// What the ledger says of raw partitions, by their start.
     pub marks: BTreeMap<Timestamp, PartitionMark>,
+    /// The ledger is full: what it may have known of raw partitions before this one is forgotten.
+    pub forgotten_before: Option<Timestamp>,
     /// What the contract says of columns it does not know.
     pub new_columns: NewColumns,
     /// Such columns in the raw files.

@@ -58,6 +58,9 @@ pub struct RunPlan {
     pub input_digest: String,
     /// For the ledger: what holds of each raw partition once this is committed, by its start.
     pub marks: BTreeMap<Timestamp, PartitionMark>,
+    /// What the ledger said of those partitions when this was decided. A table without a key takes the files only while it
+    /// still says so; empty for one with a key.
+    pub expected_marks: BTreeMap<Timestamp, Option<PartitionMark>>,
     /// For the ledger.
     pub contract_digest: String,
     /// The raw partitions they lie in, oldest first.

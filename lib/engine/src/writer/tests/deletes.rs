@@ -10,7 +10,7 @@ fn delete_options(folder: &TempDir) -> PositionDeleteOptions {
     let folder = folder.path().to_str().unwrap().to_owned();
     PositionDeleteOptions {
         storage: Storage::local(),
-        file_name: Arc::new(move |_, n| Ok(format!("file://{folder}/{n:05}-deletes.parquet"))),
+        file_name: Arc::new(move |_, _, n| Ok(format!("file://{folder}/{n:05}-deletes.parquet"))),
         zstd_level: None,
         properties: HashMap::new(),
     }

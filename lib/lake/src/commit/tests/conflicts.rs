@@ -3,7 +3,8 @@
 use iceberg::spec::{DataContentType, DataFileBuilder, DataFileFormat};
 
 use crate::{
-    Change, ChangeKind, CommitError, Conflict, DataFileEntry, Error, KeyScope, StagedFile, commit, testing::*,
+    Change, ChangeKind, CommitError, Conflict, DataFileEntry, Error, KeyScope, LedgerEntry, StagedFile, commit,
+    testing::*,
 };
 
 /// A table with one file in day 10 (keys a–m) and one in day 11.
@@ -128,6 +129,42 @@ async fn an_append_conflicts_with_nothing() {
     test.append(10, "a", "m", 5).await;
     test.commit(&rewrite(&test, ChangeKind::Replace, &ten).await).await.unwrap();
     test.commit(&planned).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_append_whose_raw_files_were_taken_meanwhile_is_a_conflict() {
+    let test = TestLake::new().await;
+    let partition = "2025-06-04T00:00:00Z";
+    let mut planned = Vec::new();
+    for expected in [None, Some("objects of first"), Some("objects of second")] {
+        planned.push(Change {
+            added: vec![test.stage(10, "a", "m", 5).await],
+            ledger_entry: Some(ledger_entry("other")),
+            expected_marks: [(partition.to_owned(), expected.map(str::to_owned))].into(),
+            ..test.change(ChangeKind::Append).await
+        });
+    }
+    let first = Change { ledger_entry: Some(ledger_entry("first")), ..test.change(ChangeKind::MetadataOnly).await };
+    test.commit(&first).await.unwrap();
+    let inputs = format!("raw partition {partition}");
+    for stale in [&planned[0], &planned[2]] {
+        assert_eq!(conflict(test.commit(stale).await), Conflict::InputsTaken { inputs: inputs.clone() });
+    }
+    test.commit(&planned[1]).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_append_of_files_that_another_run_has_appended_is_a_conflict() {
+    let test = TestLake::new().await;
+    let added = vec![test.stage(10, "a", "m", 5).await];
+    let ledger_entry = Some(LedgerEntry { run_id: "second".to_owned(), ..ledger_entry("first") });
+    let planned = Change { added, ledger_entry, ..test.change(ChangeKind::Append).await };
+    let first = Change {
+        ledger_entry: Some(crate::testing::ledger_entry("first")),
+        ..test.change(ChangeKind::MetadataOnly).await
+    };
+    test.commit(&first).await.unwrap();
+    assert_eq!(conflict(test.commit(&planned).await), Conflict::InputsTaken { inputs: "run first".to_owned() });
 }
 
 #[tokio::test]

@@ -61,6 +61,7 @@ async fn one_file_of_each_spec_is_replaced_and_the_rest_stays() {
             schema_update: None,
             ledger_entry: None,
             properties: BTreeMap::new(),
+            expected_marks: BTreeMap::new(),
             summary: BTreeMap::new(),
         };
         commit(&foreign.lake, &table, &change, &inputs, &quick()).await.unwrap();

@@ -59,11 +59,13 @@ fn facts(request: Request, files: &[RawFile], ledger: Ledger) -> Facts {
         table: "curated.t".parse().unwrap(),
         request,
         contract_digest: "contract-1".to_owned(),
+        is_keyed: true,
         table_state: Some(TableFacts { snapshot_id: Some(7), rows: Some(10) }),
         files: files.to_vec(),
         left_out: Vec::new(),
         runs: ledger.runs,
         marks: ledger.marks,
+        forgotten_before: None,
         new_columns: NewColumns::Discard,
         unknown_columns: Vec::new(),
         target_files: Vec::new(),
@@ -351,4 +353,67 @@ fn too_many_files_are_cut_at_a_partition_or_refused() {
     insta::assert_snapshot!(decide(&facts(day(), &files, empty())), @"refused: 2025-06-01T00:00:00Z/2025-06-02T00:00:00Z holds 50001 raw files and a run takes at most 50000: split it with --start and --end");
     files.push(file("c", 0, 1));
     insta::assert_snapshot!(decide(&facts(Request::Pending, &files, empty())), @"refused: raw partition 2025-06-01T00:00:00Z/2025-06-01T01:00:00Z alone holds more than 50000 new files");
+}
+
+fn without_key(request: Request, files: &[RawFile], ledger: Ledger) -> Facts {
+    Facts { is_keyed: false, ..facts(request, files, ledger) }
+}
+
+#[test]
+fn without_a_key_only_new_files_are_taken() {
+    let files = [file("b", 0, 1), file("c", 1, 1), file("a", 0, 90)];
+    let ledger = applied("run-1", 0, 24, &files[..2]);
+    insta::assert_snapshot!(decide(&without_key(day(), &files, ledger)), @"
+    merge 1 raw file, 100 bytes of 2025-06-01T00:00:00Z/2025-06-02T00:00:00Z into curated.t
+      because 1 raw file not in the table yet; 2 that are stay as they are
+      take 2025-06-01T00:00:00Z/2025-06-01T01:00:00Z: 1 file, 100 bytes
+    ");
+}
+
+#[test]
+fn without_a_key_another_contract_changes_nothing() {
+    let files = [file("a", 0, 1)];
+    let mut facts = without_key(day(), &files, applied("run-1", 0, 24, &files));
+    facts.contract_digest = "contract-2".to_owned();
+    insta::assert_snapshot!(decide(&facts), @"already applied by run run-1: the same 1 raw file");
+    facts.request = Request::Pending;
+    insta::assert_snapshot!(decide(&facts), @"already applied by run run-1: 1 raw file seen, none of them new");
+    facts.files.push(file("b", 0, 2));
+    insta::assert_snapshot!(decide(&facts), @"
+    merge 1 raw file, 100 bytes of 2025-06-01T00:00:00Z/2025-06-01T01:00:00Z into curated.t
+      because 1 raw file not in the table yet
+      take 2025-06-01T00:00:00Z/2025-06-01T01:00:00Z: 1 file, 100 bytes
+    ");
+}
+
+#[test]
+fn without_a_key_a_replaced_file_is_refused() {
+    let files = [file("a", 0, 1), file("b", 1, 1)];
+    let ledger = applied("run-1", 0, 24, &files);
+    let mut facts = without_key(day(), &files, ledger);
+    facts.files[0].etag = "v2".to_owned();
+    insta::assert_snapshot!(decide(&facts), @"refused: files of raw partition 2025-06-01T00:00:00Z that are in the table have changed or gone since, and without a key their rows cannot be found: delete what the table has of them, then take the partition with --replay");
+    facts.request = Request::Pending;
+    assert!(matches!(decide(&facts), DedupePlan::Refused { .. }));
+}
+
+#[test]
+fn without_a_key_what_the_ledger_forgot_is_refused() {
+    let files = [file("a", 0, 1), file("b", 10, 1)];
+    let mut facts = without_key(day(), &files, applied("run-1", 0, 24, &files[1..]));
+    facts.forgotten_before = Some(time(10));
+    insta::assert_snapshot!(decide(&facts), @"refused: the ledger no longer knows whether raw partition 2025-06-01T00:00:00Z is in the table, and without a key its rows could be there twice: check, then take it with --replay");
+    facts.is_keyed = true;
+    assert!(matches!(decide(&facts), DedupePlan::Run(_)));
+}
+
+#[test]
+fn without_a_key_the_ledger_must_not_move() {
+    let files = [file("a", 0, 1), file("b", 1, 1)];
+    let ledger = applied("run-1", 0, 1, &files[..1]);
+    let DedupePlan::Run(plan) = decide(&without_key(day(), &files, ledger)) else { panic!("nothing to run") };
+    let expected: Vec<_> = plan.expected_marks.iter().map(|(start, mark)| (*start, mark.is_some())).collect();
+    assert_eq!(expected, [(time(0), true), (time(1), false)]);
+    let DedupePlan::Run(plan) = decide(&facts(day(), &files, empty())) else { panic!("nothing to run") };
+    assert!(plan.expected_marks.is_empty());
 }
