@@ -6,44 +6,29 @@ use iceberg::spec::{
 };
 use jiff::{SignedDuration, Timestamp, civil::Date};
 
-use crate::Storage;
-
-/// The table property that moves the data folder.
-const DATA_PATH: &str = "write.data.path";
+use crate::{Storage, data_layout::DataLayout};
 
 /// Names for the files of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Staging {
-    folder: String,
+    layout: DataLayout,
     run_id: String,
 }
 
 impl Staging {
-    /// Names below the table's data folder.
+    /// Names where the table wants its data files.
     pub fn new(metadata: &TableMetadata, run_id: &str) -> Self {
-        let folder = match metadata.properties().get(DATA_PATH) {
-            Some(folder) => folder.trim_end_matches('/').to_owned(),
-            None => format!("{}/data", metadata.location()),
-        };
-        Self { folder, run_id: run_id.to_owned() }
+        Self { layout: DataLayout::of(metadata.location(), metadata.properties()), run_id: run_id.to_owned() }
     }
 
     /// Location of the run's `n`th data file, in a partition by its [`partition_path`].
     pub fn data_path(&self, partition_path: &str, n: usize) -> String {
-        self.path(partition_path, &format!("{n:05}-{}.parquet", self.run_id))
+        self.layout.place(partition_path, &format!("{n:05}-{}.parquet", self.run_id))
     }
 
     /// Location of the run's `n`th position delete file.
     pub fn delete_path(&self, partition_path: &str, n: usize) -> String {
-        self.path(partition_path, &format!("{n:05}-{}-deletes.parquet", self.run_id))
-    }
-
-    fn path(&self, partition_path: &str, name: &str) -> String {
-        if partition_path.is_empty() {
-            format!("{}/{name}", self.folder)
-        } else {
-            format!("{}/{partition_path}/{name}", self.folder)
-        }
+        self.layout.place(partition_path, &format!("{n:05}-{}-deletes.parquet", self.run_id))
     }
 }
 
