@@ -19,7 +19,7 @@ use plan::{
 use super::Dedupe;
 use crate::{
     config::TableConfig,
-    error::{JobError, Result},
+    error::{JobError, Kind, Result},
     job::Job,
 };
 
@@ -67,6 +67,9 @@ impl<'a> Source<'a> {
     pub async fn facts(&self) -> Result<Facts> {
         let lake = self.job.lake().await?;
         let table = lake.table(&self.table.name).await?;
+        if let Some(table) = &table {
+            self.check_writable(table)?;
+        }
         let Known { runs, marks, forgotten_before } = match &table {
             Some(table) => known(table)?,
             None => Known::default(),
@@ -109,6 +112,17 @@ impl<'a> Source<'a> {
                 None => Vec::new(),
             },
         })
+    }
+
+    /// Refuses what execution or the commit would refuse, before anything is read or staged, and for `--dry-run`, too.
+    fn check_writable(&self, table: &Table) -> Result<()> {
+        table.check_writable()?;
+        engine::check_settings(&table.metadata).map_err(|error| {
+            JobError::new(Kind::Failed, format!("failed to write to table {}: {error}", table.name))
+                .with_help("change the table with the engine that made it; nothing was changed")
+        })?;
+        lake::evolve(&table.metadata, self.contract, &[]).map_err(lake::Error::from)?;
+        Ok(())
     }
 
     async fn list(&self, marks: &BTreeMap<Timestamp, PartitionMark>) -> Result<Listing> {

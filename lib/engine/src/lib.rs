@@ -32,5 +32,5 @@ pub use transform::transform_array;
 pub use types::{arrow_schema, arrow_type, field_id, iceberg_type};
 pub use writer::{
     DeleteFileName, FileName, FileSettings, PositionDeleteOptions, PositionDeletes, TableWriter, TableWriterOptions,
-    write_position_deletes,
+    check_settings, write_position_deletes,
 };

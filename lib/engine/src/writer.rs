@@ -21,22 +21,34 @@ use std::{
 };
 
 use arrow::array::RecordBatch;
-use lake::spec::{DataFile, Struct};
+use lake::spec::{DataFile, Struct, TableMetadata};
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
     task::JoinHandle,
 };
 
-use crate::{Error, Partitioner, Result};
+use crate::{Error, Partitioner, Result, types::arrow_schema};
 use chunk::{Input, Slice, batch_bytes};
 pub use options::{FileName, TableWriterOptions};
 pub use position_deletes::{DeleteFileName, PositionDeleteOptions, PositionDeletes, write_position_deletes};
 pub use settings::FileSettings;
 use shard::{Message, Shard};
 use shared::{PERMIT_BYTES, Shared, Waiting, lock};
+use sorted::Sort;
 
 /// Messages under way to one shard.
 const MESSAGES_MAX: usize = 8;
+
+/// Fails for a table that no [`TableWriter`] could write: by its types, partitioning, sort order or properties. Looks at
+/// nothing but metadata.
+pub fn check_settings(metadata: &TableMetadata) -> Result<()> {
+    let schema = metadata.current_schema();
+    arrow_schema(schema)?;
+    Partitioner::new(schema, metadata.default_partition_spec())?;
+    Sort::new(schema, metadata.default_sort_order())?;
+    FileSettings::new(metadata.properties(), None).map(drop)
+}
+
 /// Writes batches into files of one table.
 ///
 /// Every partition has one writer, so a partition gets one file after the other. Dropping the writer gives up what is

@@ -46,7 +46,7 @@ pub enum CommitError {
         /// The table.
         table: TableName,
     },
-    /// A table of another format than the one we write.
+    /// A table that we would not write right.
     #[error("write to table {table}: {what}")]
     Unwritable {
         /// The table.

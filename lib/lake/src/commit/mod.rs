@@ -3,7 +3,7 @@
 //! A commit turns a [`crate::Change`] into the table's next version, while others write to the same table:
 //!
 //! 1. read the pointer ([`run`]);
-//! 2. validate the change against what others committed since the plan read the table ([`validate`]);
+//! 2. refuse tables that we would not write right ([`writable`]), and validate the change against what others committed since the plan read the table ([`validate`]);
 //! 3. write manifests, manifest list and metadata.json under names that were never used ([`manifests`], [`merge`],
 //!    [`snapshot`], [`names`]);
 //! 4. swap the pointer, once;
@@ -25,6 +25,7 @@ mod summary;
 #[cfg(test)]
 pub(crate) mod tests;
 mod validate;
+mod writable;
 
 pub use error::{CommitError, Conflict};
 pub(crate) use names::{METADATA_PATH, metadata_folder, metadata_name};

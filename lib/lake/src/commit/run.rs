@@ -11,8 +11,9 @@ use super::{
     cleanup::clean_up,
     names::AttemptFiles,
     resolve::{Outcome, is_part_of, swap},
-    snapshot::{AttemptIds, NextVersion, makes_snapshot, refuse_unwritable, write_next_version},
+    snapshot::{AttemptIds, NextVersion, makes_snapshot, write_next_version},
     validate::{check_change, validate},
+    writable::check_writable,
 };
 use crate::{Change, Error, Lake, Ledger, Result, Table, table::ancestors};
 
@@ -120,7 +121,7 @@ pub async fn commit(
         if let Some(done) = committed_before(&current, change, attempts)? {
             return Ok(done);
         }
-        refuse_unwritable(&current)?;
+        check_writable(&current)?;
         check_change(&current, change)?;
         validate(&current, change).await?;
         let ids = AttemptIds { snapshot_id, metadata_uuid: (inputs.new_uuid)(), now_ms: (inputs.now_ms)() };

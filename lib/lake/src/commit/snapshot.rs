@@ -14,7 +14,6 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    CommitError,
     manifests::{build_error, next_manifests},
     names::AttemptFiles,
 };
@@ -188,29 +187,4 @@ pub(crate) async fn encode_metadata(metadata: &TableMetadata) -> iceberg::Result
     let scratch = FileIO::new_with_memory();
     metadata.write_to(&scratch, &location).await?;
     Ok((suffix, scratch.new_input(location.to_string())?.read().await?))
-}
-
-/// Refuses tables that we would not write right.
-pub(super) fn refuse_unwritable(current: &Table) -> std::result::Result<(), CommitError> {
-    use iceberg::spec::FormatVersion;
-    let refuse = |what: &str, help: &str| CommitError::Unwritable {
-        table: current.name.clone(),
-        what: what.to_owned(),
-        help: help.to_owned(),
-    };
-    match current.metadata.format_version() {
-        FormatVersion::V1 => Err(refuse(
-            "it has format version 1",
-            "raise it once, with Spark: ALTER TABLE … SET TBLPROPERTIES ('format-version' = '2'); every current engine \
-             reads version 2",
-        )),
-        FormatVersion::V2 if current.metadata.encryption_keys_iter().len() > 0 => {
-            Err(refuse("it is encrypted", "write it with the engine that holds its keys"))
-        }
-        FormatVersion::V2 => Ok(()),
-        FormatVersion::V3 => Err(refuse(
-            "it has format version 3",
-            "rows of version 3 have identities that we do not assign yet: write to a table of version 2",
-        )),
-    }
 }

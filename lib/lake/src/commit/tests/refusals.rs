@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// A table at a version of its own format version.
-async fn of_version(version: FormatVersion) -> TestLake {
+async fn of_version(version: FormatVersion, properties: &[(&str, &str)]) -> TestLake {
     let test = TestLake::without_table();
     let schema = schema_for(&contract(CONTRACT)).unwrap();
     let location = format!("{}/curated/telemetry", test.lake.warehouse);
@@ -19,7 +19,7 @@ async fn of_version(version: FormatVersion) -> TestLake {
         SortOrder::unsorted_order(),
         location.clone(),
         version,
-        Default::default(),
+        properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
     );
     let metadata = built.unwrap().build().unwrap().metadata;
     let file = format!("{location}/metadata/v1.metadata.json");
@@ -31,7 +31,7 @@ async fn of_version(version: FormatVersion) -> TestLake {
 #[tokio::test]
 async fn other_format_versions_are_not_written() {
     for (version, what) in [(FormatVersion::V1, "format version 1"), (FormatVersion::V3, "format version 3")] {
-        let test = of_version(version).await;
+        let test = of_version(version, &[]).await;
         let before = test.metadata_files();
         let error = test.commit(&test.change(ChangeKind::MetadataOnly).await).await.unwrap_err();
         assert!(matches!(error, Error::Commit(CommitError::Unwritable { .. })), "{error:?}");
@@ -42,8 +42,23 @@ async fn other_format_versions_are_not_written() {
 }
 
 #[tokio::test]
+async fn tables_that_want_other_files_than_ours_are_not_written() {
+    for (property, value) in [("write.format.default", "orc"), ("write.location-provider.impl", "com.acme.Places")] {
+        let test = of_version(FormatVersion::V2, &[(property, value)]).await;
+        let before = test.metadata_files();
+        let error = test.commit(&test.change(ChangeKind::MetadataOnly).await).await.unwrap_err();
+        assert!(matches!(error, Error::Commit(CommitError::Unwritable { .. })), "{error:?}");
+        assert!(error.to_string().contains(value), "{error}");
+        assert!(error.help().unwrap().contains(property), "{error}");
+        assert_eq!(test.metadata_files(), before);
+    }
+    let test = of_version(FormatVersion::V2, &[("write.format.default", "PARQUET")]).await;
+    test.commit(&test.change(ChangeKind::MetadataOnly).await).await.unwrap();
+}
+
+#[tokio::test]
 async fn metadata_files_of_other_names_are_followed_by_version_0() {
-    let test = of_version(FormatVersion::V2).await;
+    let test = of_version(FormatVersion::V2, &[]).await;
     let done = test.commit(&test.change(ChangeKind::MetadataOnly).await).await.unwrap();
     assert!(done.metadata_location.rsplit('/').next().unwrap().starts_with("00000-"));
 }
