@@ -16,6 +16,7 @@ mod files;
 mod ledger;
 mod manifest;
 mod murmur3;
+mod name_mapping;
 pub mod raw;
 mod schema;
 mod staging;

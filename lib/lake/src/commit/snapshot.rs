@@ -17,7 +17,7 @@ use super::{
     manifests::{build_error, next_manifests},
     names::AttemptFiles,
 };
-use crate::{Change, ChangeKind, Ledger, Result, Table, ledger::LEDGER_PROPERTY};
+use crate::{Change, ChangeKind, Ledger, Result, Table, ledger::LEDGER_PROPERTY, name_mapping::next_mapping};
 
 /// The branch that every commit goes to.
 const MAIN: &str = "main";
@@ -102,7 +102,7 @@ fn with_shape(builder: TableMetadataBuilder, change: &Change) -> iceberg::Result
     }
 }
 
-/// The change's properties and the ledger with its run.
+/// The change's properties, what its schema makes of the table's own, and the ledger with its run.
 fn next_properties(
     current: &Table,
     change: &Change,
@@ -110,6 +110,9 @@ fn next_properties(
     now_ms: i64,
 ) -> Result<HashMap<String, String>> {
     let mut properties: HashMap<String, String> = change.properties.clone().into_iter().collect();
+    if let Some(update) = &change.schema_update {
+        properties.extend(next_mapping(current.metadata.properties(), &update.schema));
+    }
     if let Some(entry) = &change.ledger_entry {
         let head = snapshot_id.or(current.metadata.current_snapshot_id());
         let mut ledger = Ledger::parse(&current.metadata)?;

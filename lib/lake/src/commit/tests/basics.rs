@@ -238,3 +238,24 @@ async fn an_unsound_change_is_refused_before_anything_is_written() {
     }
     assert_eq!(test.metadata_files(), before);
 }
+
+#[tokio::test]
+async fn a_name_mapping_follows_the_schema() {
+    const MAPPING: &str = "schema.name-mapping.default";
+    let test = TestLake::new().await;
+    let text = r#"[{"field-id":1,"names":["device"]}]"#.to_owned();
+    let properties = [(MAPPING.to_owned(), text.clone())].into();
+    test.commit(&Change { properties, ..test.change(ChangeKind::MetadataOnly).await }).await.unwrap();
+    let table = test.table().await;
+    let update = crate::SchemaUpdate {
+        schema: table.metadata.current_schema().as_ref().clone(),
+        partition_spec: None,
+        base_schema_id: table.metadata.current_schema_id(),
+        descriptions: Vec::new(),
+    };
+    // A change that leaves the schema alone leaves the mapping alone.
+    assert_eq!(table.metadata.properties().get(MAPPING), Some(&text));
+    test.commit(&Change { schema_update: Some(update), ..test.change(ChangeKind::MetadataOnly).await }).await.unwrap();
+    let mapping = test.table().await.metadata.properties()[MAPPING].clone();
+    assert!(mapping.starts_with(r#"[{"field-id":1,"names":["device","device_id"]},{"field-id":2,"#), "{mapping}");
+}
