@@ -212,7 +212,7 @@ fn path_bounds(delete: &DataFile) -> (Option<&str>, Option<&str>) {
 }
 
 /// A partition as it compares across schemas: a manifest from before a column was widened has its narrower values.
-pub(crate) fn comparable(partition: &Struct) -> Struct {
+pub fn comparable(partition: &Struct) -> Struct {
     let widen = |literal: &Literal| match literal {
         Literal::Primitive(PrimitiveLiteral::Int(value)) => Literal::long(i64::from(*value)),
         Literal::Primitive(PrimitiveLiteral::Float(value)) => Literal::double(f64::from(value.0)),

@@ -33,7 +33,7 @@ pub use check::{Finding, check};
 pub use commit::{CommitError, CommitInputs, CommitOptions, Committed, Conflict, commit};
 pub use error::{Cause, Error, ErrorKind, Failure, Operation, Result};
 pub use evolve::{EvolveError, evolve};
-pub use files::{ApplicableDeletes, DataFileEntry, DeleteIndex, LiveFiles};
+pub use files::{ApplicableDeletes, DataFileEntry, DeleteIndex, LiveFiles, comparable as comparable_partition};
 pub use ledger::{LEDGER_PROPERTY, Ledger, LedgerEntry, LedgerError};
 pub use murmur3::murmur3_32;
 pub use schema::{partition_spec_for, schema_for, sort_order_for};
