@@ -135,13 +135,14 @@ impl Matching<'_> {
         on_file(location, probe).await
     }
 
-    /// Of the hits that rank like the table's row (all of them where there is no order): those whose values are the same.
+    /// Of the hits that rank like the table's row (all of them where there is no order): those whose values are the same,
+    /// in the columns that the batch fills.
     async fn unchanged(&self, hits: &[Hit]) -> Result<std::collections::HashSet<RowAddress>> {
         let open: Vec<&Hit> = hits.iter().filter(|hit| !hit.newer && !hit.at.is_delete()).collect();
         if open.is_empty() {
             return Ok(std::collections::HashSet::new());
         }
-        let all_columns: Vec<usize> = (0..self.pass.interval.schema().fields().len()).collect();
+        let columns = self.pass.interval.filled();
         let mut by_source: HashMap<usize, Vec<u64>> = HashMap::new();
         let mut by_target: HashMap<usize, Vec<u64>> = HashMap::new();
         for hit in &open {
@@ -151,11 +152,11 @@ impl Matching<'_> {
         let source = Mutex::new(RowHashes::default());
         stream::iter(by_source.into_iter().map(Ok::<_, Error>))
             .try_for_each_concurrent(self.threads, |(file, mut rows)| {
-                let (source, all_columns) = (&source, &all_columns);
+                let (source, columns) = (&source, &columns);
                 async move {
                     rows.sort_unstable();
                     let options = ScanOptions { selection: Some(selection_of(&rows)), originals: false };
-                    let mut batches = std::pin::pin!(self.pass.interval.scan(file, all_columns, options));
+                    let mut batches = std::pin::pin!(self.pass.interval.scan(file, columns, options));
                     while let Some(raw) = batches.next().await {
                         let raw = raw?;
                         let numbers = raw.row_numbers.unwrap_or_default();
@@ -169,10 +170,10 @@ impl Matching<'_> {
         let target = Mutex::new(RowHashes::default());
         stream::iter(by_target.into_iter().map(Ok::<_, Error>))
             .try_for_each_concurrent(self.threads, |(file, mut rows)| {
-                let (target, all_columns) = (&target, &all_columns);
+                let (target, columns) = (&target, &columns);
                 async move {
                     rows.sort_unstable();
-                    let ids = field_ids(self.pass.interval.schema(), all_columns);
+                    let ids = field_ids(self.pass.interval.schema(), columns);
                     let options = RowOptions { selection: Some(selection_of(&rows)), ..ROW_OPTIONS };
                     let mut batches = self.reader.read(&self.candidates[file], &ids, options);
                     while let Some(batch) = batches.next().await {

@@ -33,6 +33,7 @@ pub struct BoundInterval {
     interval: RawInterval,
     schema: SchemaRef,
     epochs: Vec<EpochUnit>,
+    in_contract: Vec<bool>,
     /// Per file and schema column: the file's root column.
     roots: Vec<Vec<Option<usize>>>,
 }
@@ -81,12 +82,21 @@ impl BoundInterval {
             roots.push(wanted.iter().map(root).collect::<Result<Vec<_>>>()?);
         }
         let epochs = wanted.iter().map(|(_, epoch)| *epoch).collect();
-        Ok(Self { interval, schema, epochs, roots })
+        let in_contract = schema.fields().iter().map(|field| contract.column(field.name()).is_some()).collect();
+        Ok(Self { interval, schema, epochs, in_contract, roots })
     }
 
     /// The table's columns in the engine's types.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// Columns of the table that a row of the interval says something of, as indices into [`Self::schema`]: those of the
+    /// contract, and others that a file has. The rest is another writer's.
+    pub fn filled(&self) -> Vec<usize> {
+        let is_filled =
+            |column: &usize| self.in_contract[*column] || self.roots.iter().any(|file| file[*column].is_some());
+        (0..self.schema.fields().len()).filter(is_filled).collect()
     }
 
     /// How many files there are.
