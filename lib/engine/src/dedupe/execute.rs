@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use contract::{Contract, Severity, TableName};
 use jiff::Timestamp;
-use lake::{KeyScope, Removal, StagedFile, Storage, spec};
+use lake::{KeyScope, Removal, StagedFile, Storage, discard_staged, spec};
 
 use super::{
     candidates::Candidates,
@@ -165,7 +165,12 @@ async fn run(dedupe: &Dedupe<'_>, bound: &Arc<BoundInterval>) -> Result<Outcome>
         None => None,
     };
     let touched = Touched::decide(dedupe.contract.merge_mode, dedupe.table.as_deref(), found.touched);
-    let (added, added_deletes) = stage(dedupe, &payload, &touched, &batch.balance).await?;
+    let staged = stage(dedupe, &payload, &touched, &batch.balance).await;
+    if staged.is_err() {
+        // A damaged file is set aside and all is done again: under the same name.
+        discard_staged(dedupe.storage, &dedupe.contract.table, tombstones.iter().cloned().collect()).await;
+    }
+    let (added, added_deletes) = staged?;
     let (removed, referenced) = (touched.removals(), touched.referenced());
     Ok(Outcome::Staged { batch, added, added_deletes, removed, referenced, key_scope, tombstones })
 }
