@@ -21,7 +21,7 @@ sorted by their JSON text, columns are in the schema's order, and values have on
 
 --serve answers one request per line of stdin with one line on stdout, so that Python starts once for many tables. A request
 is the options as JSON: {"catalog": …, "table": …, "all_snapshots": true}. The answer is {"snapshots": [as above]} or
-{"error": "…"}. With "op": "write" the request is one of write_table.py's.
+{"error": "…"}. With "op": "write" the request is one of write_table.py's, with "change" one of change_table.py's.
 """
 
 import argparse
@@ -71,10 +71,15 @@ def serve() -> None:
             continue
         try:
             request = json.loads(line)
-            if request.pop("op", "read") == "write":
+            op = request.pop("op", "read")
+            if op == "write":
                 from write_table import write
 
                 answer = write(request)
+            elif op == "change":
+                from change_table import change
+
+                answer = change(request)
             else:
                 answer = {"snapshots": list(read(request))}
         except Exception as error:  # whatever went wrong is the answer; the next request is not concerned

@@ -4,7 +4,8 @@
     write_table.py --catalog sqlite:////path/catalog.db --warehouse file:///path/warehouse curated.telemetry
     write_table.py --glue http://127.0.0.1:5000 --warehouse s3://bucket/warehouse --s3-endpoint … curated.telemetry
 
-It makes the table, partitioned by day(event_time) (--partition none: not), and commits, always with the same content:
+It makes the table, partitioned by day(event_time) (--partition none: not), with the properties given (--property NAME=VALUE),
+and commits, always with the same content:
 
     append       2 x ROWS rows: ROWS on 2025-06-01, ROWS on 2025-06-02
     overwrite    the rows of 2025-06-02 of tenant-1 replaced by as many, 1 degree warmer and ingested an hour later
@@ -50,7 +51,10 @@ def main() -> None:
     parser.add_argument("table", help="namespace.name")
     parser.add_argument("--rows", type=int, default=ROWS_DEFAULT, help="rows a day")
     parser.add_argument("--partition", choices=("day", "none"), default="day")
-    print(json.dumps(write(vars(parser.parse_args()))))
+    parser.add_argument("--property", action="append", default=[], metavar="NAME=VALUE", help="of the table; may be repeated")
+    options = vars(parser.parse_args())
+    options["properties"] = dict(text.split("=", 1) for text in options.pop("property"))
+    print(json.dumps(write(options)))
 
 
 def write(options: dict) -> dict:
@@ -65,7 +69,8 @@ def write(options: dict) -> dict:
         pass
     by_day = options.get("partition", "day") == "day"
     spec = BY_DAY if by_day else UNPARTITIONED_PARTITION_SPEC
-    table = catalog.create_table(name, SCHEMA, partition_spec=spec, properties={"format-version": "2"})
+    properties = {"format-version": "2"} | (options.get("properties") or {})
+    table = catalog.create_table(name, SCHEMA, partition_spec=spec, properties=properties)
 
     second = rows_of_day(2, count)
     table.append(to_arrow(rows_of_day(1, count) + second))

@@ -52,6 +52,15 @@ impl Tier {
     }
 }
 
+/// Who knows the tables of a lake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Catalog {
+    /// A file in the lake's folder.
+    Sqlite,
+    /// The Glue emulator.
+    Glue,
+}
+
 /// A table of etl.toml.
 #[derive(Debug, Clone)]
 pub struct TableSetup {
@@ -69,6 +78,7 @@ pub struct TableSetup {
 #[derive(Debug)]
 pub struct Lake {
     tier: Tier,
+    catalog: Catalog,
     /// Distinguishes lakes of one tier: prefix in the bucket, namespace in Glue.
     name: String,
     dir: TempDir,
@@ -100,8 +110,17 @@ pub struct Running {
 impl Lake {
     /// An empty lake. Names may repeat from one run of the tests to the next, not within one.
     pub fn new(tier: Tier, name: &str, tables: &[TableSetup]) -> Self {
+        let catalog = match tier {
+            Tier::Local => Catalog::Sqlite,
+            Tier::Cloud => Catalog::Glue,
+        };
+        Self::with_catalog(tier, catalog, name, tables)
+    }
+
+    /// The same, with a catalog of one's choice.
+    pub fn with_catalog(tier: Tier, catalog: Catalog, name: &str, tables: &[TableSetup]) -> Self {
         let dir = TempDir::with_prefix("etl-").expect("a temporary folder");
-        let lake = Self { tier, name: name.to_owned(), dir, now: NOW.to_owned() };
+        let lake = Self { tier, catalog, name: name.to_owned(), dir, now: NOW.to_owned() };
         fs::create_dir_all(lake.dir.path().join("schemas")).expect("a folder");
         let mut config = lake.config();
         for table in tables {
@@ -119,9 +138,9 @@ impl Lake {
     }
 
     fn config(&self) -> String {
-        let catalog = match self.tier {
-            Tier::Local => "catalog = \"sqlite\"\nuri = \"catalog.db\"\n",
-            Tier::Cloud => "catalog = \"glue\"\nregion = \"us-east-1\"\n",
+        let catalog = match self.catalog {
+            Catalog::Sqlite => "catalog = \"sqlite\"\nuri = \"catalog.db\"\n",
+            Catalog::Glue => "catalog = \"glue\"\nregion = \"us-east-1\"\n",
         };
         let warehouse = self.location("warehouse");
         format!("version = 1\n[lake]\n{catalog}warehouse = {warehouse:?}\ncontracts = \"schemas\"\n")
@@ -140,9 +159,9 @@ impl Lake {
 
     /// In Glue the namespace is this lake's own.
     pub fn local(&self, text: &str) -> String {
-        match self.tier {
-            Tier::Local => text.to_owned(),
-            Tier::Cloud => text.replace(NAMESPACE, &self.namespace()),
+        match self.catalog {
+            Catalog::Sqlite => text.to_owned(),
+            Catalog::Glue => text.replace(NAMESPACE, &self.namespace()),
         }
     }
 
@@ -234,18 +253,30 @@ impl Lake {
         self.query(&format!("SELECT * FROM {namespace}.\"{name}\""))
     }
 
+    /// What PyIceberg must be told to find a table.
+    pub fn request(&self, table: &str) -> Value {
+        let mut request = json!({"table": self.local(table)});
+        if let (Tier::Cloud, Some(bucket)) = (self.tier, &SERVICES.s3) {
+            request["s3_endpoint"] = json!(bucket.endpoint);
+            request["access_key"] = json!(bucket.access_key);
+            request["secret_key"] = json!(bucket.secret_key);
+        }
+        match (self.catalog, &SERVICES.glue) {
+            (Catalog::Glue, Some(glue)) => request["glue"] = json!(glue),
+            _ => request["catalog"] = json!(format!("sqlite:///{}", self.sqlite().display())),
+        }
+        request
+    }
+
+    /// The SQLite catalog.
+    pub fn sqlite(&self) -> PathBuf {
+        self.dir.path().join("catalog.db")
+    }
+
     /// Rows of every snapshot as PyIceberg reads them: `(snapshot id, rows)`, oldest first. Empty without such a table.
     pub fn snapshots(&self, table: &str) -> Result<Vec<(i64, Vec<Value>)>, String> {
-        let mut request = json!({"table": self.local(table), "all_snapshots": true});
-        match (self.tier, &SERVICES.s3, &SERVICES.glue) {
-            (Tier::Cloud, Some(bucket), Some(glue)) => {
-                request["glue"] = json!(glue);
-                request["s3_endpoint"] = json!(bucket.endpoint);
-                request["access_key"] = json!(bucket.access_key);
-                request["secret_key"] = json!(bucket.secret_key);
-            }
-            _ => request["catalog"] = json!(format!("sqlite:///{}", self.dir.path().join("catalog.db").display())),
-        }
+        let mut request = self.request(table);
+        request["all_snapshots"] = json!(true);
         let answer = match reader::ask(&request) {
             Err(error) if error.contains("NoSuchTableError") || error.contains("no SQLite catalog") => {
                 return Ok(Vec::new());

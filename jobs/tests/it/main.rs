@@ -6,14 +6,18 @@
 mod batches;
 mod case;
 mod faults;
+mod foreign;
 mod golden;
 mod here;
 mod kill;
 mod lake;
+mod merges;
 mod model;
 mod property;
+mod pyiceberg;
 mod race;
 mod reader;
+mod refusals;
 mod rooms;
 mod rows;
 mod services;
@@ -50,6 +54,14 @@ fn main() -> ExitCode {
     for fault in ["before", "after", "stop"] {
         trials.push(trial(Tier::Local, format!("local::fault-{fault}"), move || faults::run(Tier::Local, fault)));
     }
+    for name in foreign::names() {
+        trials.push(foreign_trial(name.to_owned(), move || foreign::merge(name)));
+    }
+    trials.push(foreign_trial("version-1".to_owned(), foreign::version_1));
+    for (name, run) in pyiceberg::TRIALS {
+        let trial = trial(Tier::Local, format!("local::pyiceberg-{name}"), run);
+        trials.push(trial.with_ignored_flag(SERVICES.python.is_none()));
+    }
     for tier in Tier::ALL {
         for share in 0..kill::TRIALS {
             trials.push(trial(tier, format!("{}::kill-{share}", tier.name()), move || kill::run(tier, share)));
@@ -62,6 +74,7 @@ fn main() -> ExitCode {
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
     reader::stop();
+    foreign::clean_up();
     SERVICES.clean_up();
     if !arguments.list {
         _ = std::io::stdout().write_all(tally::text(names.len() as u64).as_bytes());
@@ -72,4 +85,10 @@ fn main() -> ExitCode {
 /// A trial; ignored where the tier cannot run.
 fn trial(tier: Tier, name: String, run: impl FnOnce() -> Result<(), String> + Send + 'static) -> Trial {
     Trial::test(name, || run().map_err(Failed::from)).with_ignored_flag(tier.missing().is_some())
+}
+
+/// A trial on a table of another engine.
+fn foreign_trial(name: String, run: impl FnOnce() -> Result<(), String> + Send + 'static) -> Trial {
+    let trial = trial(Tier::Cloud, format!("cloud::foreign-{name}"), run);
+    trial.with_ignored_flag(foreign::missing().is_some())
 }

@@ -20,7 +20,7 @@ use object_store::{
 pub static SERVICES: LazyLock<Services> = LazyLock::new(Services::from_environment);
 
 /// Requests to S3 that the tests make themselves run here.
-static RUNTIME: LazyLock<tokio::runtime::Runtime> =
+pub static RUNTIME: LazyLock<tokio::runtime::Runtime> =
     LazyLock::new(|| tokio::runtime::Runtime::new().expect("a runtime starts"));
 
 /// Servers and tools.
@@ -45,6 +45,8 @@ pub struct Bucket {
     pub access_key: String,
     /// Credentials, for Glue too.
     pub secret_key: String,
+    /// It was made here.
+    is_ours: bool,
     store: Arc<AmazonS3>,
 }
 
@@ -55,7 +57,13 @@ impl Services {
         let s3 = variable("ETL_TEST_S3_ENDPOINT").map(|endpoint| {
             let access_key = variable("ETL_TEST_S3_ACCESS_KEY").unwrap_or_else(|| "test".to_owned());
             let secret_key = variable("ETL_TEST_S3_SECRET_KEY").unwrap_or_else(|| "test".to_owned());
-            Bucket::open(endpoint, access_key, secret_key, variable("ETL_TEST_S3_BUCKET"))
+            match variable("ETL_TEST_S3_BUCKET") {
+                Some(name) => Bucket::named(name, endpoint, access_key, secret_key, false),
+                None => {
+                    let name = format!("etl-tests-{}", std::process::id());
+                    Bucket::named(name, endpoint, access_key, secret_key, true)
+                }
+            }
         });
         Self { s3, glue: variable("ETL_TEST_GLUE_ENDPOINT"), python: variable("ETL_TEST_PYTHON") }
     }
@@ -73,25 +81,21 @@ impl Services {
     /// Removes what this run left on the S3 server.
     pub fn clean_up(&self) {
         if let Some(bucket) = &self.s3 {
-            let objects = bucket.store.list(None);
-            let paths = objects.map_ok(|object| object.location);
-            let store = bucket.store.clone();
-            let deleted = RUNTIME.block_on(async move {
-                let paths: Vec<_> = paths.try_collect().await?;
-                for path in paths {
-                    store.delete(&path).await?;
-                }
-                Ok::<_, object_store::Error>(())
-            });
-            drop(deleted); // a test run that leaves objects in its own bucket is no failure
+            bucket.empty(None);
         }
     }
 }
 
 impl Bucket {
-    /// A new bucket, or the given one.
-    fn open(endpoint: String, access_key: String, secret_key: String, given: Option<String>) -> Self {
-        let name = given.clone().unwrap_or_else(|| format!("etl-tests-{}", std::process::id()));
+    /// Another bucket on the same server; `None` where the environment gives a bucket, and we may make none.
+    pub fn another(&self, name: &str) -> Option<Self> {
+        let Self { endpoint, access_key, secret_key, .. } = self;
+        let (endpoint, access_key, secret_key) = (endpoint.clone(), access_key.clone(), secret_key.clone());
+        self.is_ours.then(|| Self::named(name.to_owned(), endpoint, access_key, secret_key, true))
+    }
+
+    /// A bucket, made here where it is ours.
+    fn named(name: String, endpoint: String, access_key: String, secret_key: String, is_ours: bool) -> Self {
         let store = AmazonS3Builder::new()
             .with_endpoint(&endpoint)
             .with_allow_http(true)
@@ -101,13 +105,43 @@ impl Bucket {
             .with_secret_access_key(&secret_key)
             .build()
             .expect("the S3 endpoint is a URL");
-        if given.is_none() {
+        if is_ours {
             let minute = Duration::from_secs(60);
             let url = RUNTIME.block_on(store.signed_url("PUT".parse().expect("a method"), &Path::from(""), minute));
             let answer = send("PUT", url.expect("a URL is signed").as_str(), &[], b"");
             assert!(answer.contains(" 200 ") || answer.contains("BucketAlreadyOwnedByYou"), "no bucket: {answer}");
         }
-        Self { name, endpoint, access_key, secret_key, store: Arc::new(store) }
+        Self { name, endpoint, access_key, secret_key, is_ours, store: Arc::new(store) }
+    }
+
+    /// Removes what lies below a prefix. A test run that leaves objects behind is no failure.
+    pub fn empty(&self, prefix: Option<&str>) {
+        let prefix = prefix.map(|prefix| Path::parse(prefix).expect("the prefix is one that S3 takes"));
+        let deleted = RUNTIME.block_on(async {
+            let objects: Vec<_> = self.store.list(prefix.as_ref()).try_collect().await?;
+            for object in objects {
+                self.store.delete(&object.location).await?;
+            }
+            Ok::<_, object_store::Error>(())
+        });
+        drop(deleted);
+    }
+
+    /// Keys below a prefix, sorted.
+    pub fn names(&self, prefix: &str) -> Vec<String> {
+        let prefix = Path::parse(prefix).expect("the prefix is one that S3 takes");
+        let objects: Result<Vec<_>, _> = RUNTIME.block_on(self.store.list(Some(&prefix)).try_collect());
+        let mut names: Vec<String> =
+            objects.expect("the bucket is listed").into_iter().map(|object| object.location.to_string()).collect();
+        names.sort();
+        names
+    }
+
+    /// Reads an object.
+    pub fn get(&self, key: &str) -> Vec<u8> {
+        let path = Path::parse(key).expect("the key is one that S3 takes");
+        let read = RUNTIME.block_on(async { self.store.get(&path).await?.bytes().await });
+        read.expect("the object is read").to_vec()
     }
 
     /// Writes an object.

@@ -10,6 +10,8 @@ use crate::{faults, kill, lake::Tier, property, race};
 static CASES: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 static PAIRS: AtomicU64 = AtomicU64::new(0);
 static PAIRS_SKIPPED: AtomicU64 = AtomicU64::new(0);
+static UNREAD: AtomicU64 = AtomicU64::new(0);
+static MERGED: AtomicU64 = AtomicU64::new(0);
 
 /// A case has passed.
 pub fn case(tier: Tier) {
@@ -26,6 +28,16 @@ pub fn pairs_skipped(tables: u64) {
     PAIRS_SKIPPED.fetch_add(tables, Relaxed);
 }
 
+/// A check of a table with equality deletes, which PyIceberg cannot read.
+pub fn unread_by_pyiceberg() {
+    UNREAD.fetch_add(1, Relaxed);
+}
+
+/// A table of another engine was merged into as it should.
+pub fn merged() {
+    MERGED.fetch_add(1, Relaxed);
+}
+
 /// The last lines: cases on each tier, `total` being all there are.
 pub fn text(total: u64) -> String {
     let mut text = String::new();
@@ -40,7 +52,12 @@ pub fn text(total: u64) -> String {
         0 => writeln!(text, "tier 4 (PyIceberg): {} snapshots read the same", PAIRS.load(Relaxed)),
         tables => writeln!(text, "tier 4 (PyIceberg): SKIPPED {tables} tables: ETL_TEST_PYTHON not set"),
     };
+    if UNREAD.load(Relaxed) > 0 {
+        let times = UNREAD.load(Relaxed);
+        _ = writeln!(text, "tier 4 (PyIceberg): NOT READ {times} times: it cannot read tables with equality deletes");
+    }
     for (count, what) in [
+        (&MERGED, "tables of other engines merged into"),
         (&property::SEQUENCES, "random sequences agree with the model"),
         (&faults::PAIRS, "pairs of step and fault survived"),
         (&kill::KILLED, "processes killed at random moments, and the table whole"),

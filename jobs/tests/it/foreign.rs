@@ -1,0 +1,462 @@
+//! Tables that Spark and Flink wrote (tests/fixtures/tables), merged into on S3, with Glue and with SQLite as the catalog.
+//!
+//! Their metadata names files by absolute locations in a bucket `foreign`, so that is where they are put.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+};
+
+use ::lake::{
+    catalog::{Catalog as _, Sqlite, Swap},
+    spec::TableMetadata,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    case::fixtures,
+    lake::{Catalog, Lake, Tier},
+    merges::{DUPLICATE, INSERTED, Outcome, STALE, Shape, Target, UNCHANGED, UPDATED, kept, normal},
+    services::{Bucket, RUNTIME, SERVICES, send},
+    tally,
+};
+
+/// The bucket that the tables were made in.
+static BUCKET: LazyLock<Option<Bucket>> = LazyLock::new(|| SERVICES.s3.as_ref()?.another("foreign"));
+
+/// Held by who uses a table's folder: two tests have another version each of the same table.
+static FOLDERS: LazyLock<BTreeMap<String, Mutex<()>>> =
+    LazyLock::new(|| FIXTURES.iter().map(|fixture| (fixture.folder(), Mutex::default())).collect());
+
+/// A table, at one of its versions.
+struct Fixture {
+    /// In names of tests.
+    name: &'static str,
+    /// `spark.evolved`.
+    table: &'static str,
+    /// The number in the name of its metadata.json.
+    version: &'static str,
+    shape: Shape,
+    /// The column that says what happened to a row.
+    note: &'static str,
+}
+
+const SPARK_KEY: &[&str] = &["device_id", "event_id"];
+
+const BY_VALUE: &[(&str, &str)] = &[
+    ("device_id", "string"),
+    ("event_id", "string"),
+    ("event_time", "timestamptz"),
+    ("reading", "int"),
+    ("amount", "decimal(15,6)"),
+    ("note", "string"),
+    ("flag", "boolean"),
+    ("xs", "list<long>"),
+    ("st", "struct<a:long,b:string>"),
+];
+
+/// The contract knows neither `flag` nor `st`.
+const SOME: &[(&str, &str)] = &[
+    ("device_id", "string"),
+    ("event_id", "string"),
+    ("event_time", "timestamptz"),
+    ("reading", "int"),
+    ("amount", "decimal(15,6)"),
+    ("note", "string"),
+    ("xs", "list<long>"),
+];
+
+const EVOLVED: &[(&str, &str)] = &[
+    ("device_id", "string"),
+    ("event_id", "string"),
+    ("event_time", "timestamptz"),
+    ("reading", "long"),
+    ("amount", "decimal(15,6)"),
+    ("remark", "string"),
+    ("xs", "list<long>"),
+    ("st", "struct<a:long,b:string>"),
+    ("quality", "double"),
+];
+
+const FLINK: &[(&str, &str)] = &[
+    ("device_id", "string"),
+    ("event_id", "string"),
+    ("day_id", "string"),
+    ("event_time", "timestamptz"),
+    ("temperature", "double"),
+    ("note", "string"),
+];
+
+const FIXTURES: [Fixture; 7] = [
+    Fixture {
+        name: "position-deletes",
+        table: "spark.position_deletes",
+        version: "00003",
+        shape: Shape {
+            table: "curated.position_deletes",
+            columns: SOME,
+            key: SPARK_KEY,
+            required: &[],
+            partition: &[("event_time", "day")],
+            order: "reading",
+        },
+        note: "note",
+    },
+    Fixture {
+        name: "evolved",
+        table: "spark.evolved",
+        version: "00012",
+        shape: Shape {
+            table: "curated.evolved",
+            columns: EVOLVED,
+            key: SPARK_KEY,
+            required: &[],
+            partition: &[("device_id", "bucket(4)")],
+            order: "reading",
+        },
+        note: "remark",
+    },
+    // The same when bucket and hour were its partitioning: nearly all its files are of that spec.
+    Fixture {
+        name: "evolved-by-hour",
+        table: "spark.evolved",
+        version: "00008",
+        shape: Shape {
+            table: "curated.evolved_by_hour",
+            columns: EVOLVED,
+            key: SPARK_KEY,
+            required: &[],
+            partition: &[("device_id", "bucket(4)"), ("event_time", "hour")],
+            order: "reading",
+        },
+        note: "remark",
+    },
+    Fixture {
+        name: "by-bucket",
+        table: "spark.by_bucket",
+        version: "00001",
+        shape: Shape {
+            table: "curated.by_bucket",
+            columns: BY_VALUE,
+            key: SPARK_KEY,
+            required: &[],
+            partition: &[("reading", "bucket(8)")],
+            order: "reading",
+        },
+        note: "note",
+    },
+    Fixture {
+        name: "by-month",
+        table: "spark.by_month",
+        version: "00001",
+        shape: Shape {
+            table: "curated.by_month",
+            columns: SOME,
+            key: SPARK_KEY,
+            required: &[],
+            partition: &[("event_time", "month")],
+            order: "reading",
+        },
+        note: "note",
+    },
+    Fixture {
+        name: "by-truncate",
+        table: "spark.by_truncate",
+        version: "00001",
+        shape: Shape {
+            table: "curated.by_truncate",
+            columns: BY_VALUE,
+            key: SPARK_KEY,
+            required: &[],
+            partition: &[("event_id", "truncate(3)")],
+            order: "reading",
+        },
+        note: "note",
+    },
+    Fixture {
+        name: "equality-deletes",
+        table: "flink.upsert_plain",
+        version: "00004",
+        shape: Shape {
+            table: "curated.upsert_plain",
+            columns: FLINK,
+            key: &["device_id", "event_id", "day_id"],
+            required: &[],
+            partition: &[],
+            order: "event_time",
+        },
+        note: "note",
+    },
+];
+
+/// Names of the tables.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    FIXTURES.iter().map(|fixture| fixture.name)
+}
+
+/// Why they cannot be put where they must lie.
+pub fn missing() -> Option<String> {
+    let given = || BUCKET.is_none().then(|| "ETL_TEST_S3_BUCKET is set, and they need a bucket `foreign`".to_owned());
+    Tier::Cloud.missing().or_else(given)
+}
+
+/// Removes what was put there.
+pub fn clean_up() {
+    if let (None, Some(bucket)) = (missing(), BUCKET.as_ref()) {
+        FIXTURES.iter().for_each(|fixture| bucket.empty(Some(&fixture.folder())));
+    }
+}
+
+/// One table, merged into three times.
+pub fn merge(name: &str) -> Result<(), String> {
+    let fixture = FIXTURES.iter().find(|fixture| fixture.name == name).ok_or("no such table")?;
+    let _folder = fixture.lock();
+    for catalog in [Catalog::Glue, Catalog::Sqlite] {
+        let lake =
+            Lake::with_catalog(Tier::Cloud, catalog, &format!("foreign-{name}-{catalog:?}"), &[fixture.shape.setup()]);
+        fixture.merge(&lake, catalog).map_err(|error| format!("{catalog:?}: {error}"))?;
+        tally::merged();
+    }
+    Ok(())
+}
+
+/// Spark's table as it was in format version 1: read, and refused before anything is staged.
+pub fn version_1() -> Result<(), String> {
+    let evolved = FIXTURES.iter().find(|fixture| fixture.name == "evolved").ok_or("no such table")?;
+    let shape = Shape { table: "curated.version_1", columns: BY_VALUE, partition: &[], ..evolved.shape };
+    let fixture = Fixture { name: "version-1", version: "00000", shape, ..*evolved };
+    let lake = Lake::with_catalog(Tier::Cloud, Catalog::Sqlite, "foreign-version-1", &[shape.setup()]);
+    let _folder = fixture.lock();
+    fixture.place(&lake, Catalog::Sqlite)?;
+    let (snapshot_id, rows) = fixture.expected()?.into_iter().next().ok_or("no rows")?;
+    let mut target = Target::new(&lake, shape, &rows)?;
+    target.expect(snapshot_id, &rows)?;
+    let objects = || fixture.bucket().names(&fixture.folder());
+    crate::refusals::refuses(
+        &lake,
+        &shape,
+        &rows[0],
+        &[
+            "curated.version_1",
+            "it has format version 1",
+            "ALTER TABLE curated.version_1 SET TBLPROPERTIES ('format-version' = '2')",
+        ],
+        objects,
+    )?;
+    target.check()
+}
+
+impl Fixture {
+    fn merge(&self, lake: &Lake, catalog: Catalog) -> Result<(), String> {
+        let before = self.place(lake, catalog)?;
+        let expected = self.expected()?;
+        let (_, now) = expected.last().ok_or("no rows")?;
+        let mut target = Target::new(lake, self.shape, now)?;
+        target.has_equality_deletes = self.table.starts_with("flink");
+        for (snapshot_id, rows) in &expected {
+            target.expect(*snapshot_id, rows)?;
+        }
+
+        // What is delivered again has the table's own microseconds.
+        let fine = |(id, _): &(i64, Vec<Value>)| Ok((*id, target.at(*id)?.iter().map(normal).collect()));
+        let raw = self.raw(&expected.iter().map(fine).collect::<Result<Vec<_>, String>>()?);
+        let report = target.merge(&raw)?;
+        // A file of each partition spec, at least: rows of every snapshot are among those updated.
+        if report["output"]["files_removed"].as_u64() < Some(1) {
+            return Err(format!("no file was replaced: {report}"));
+        }
+        raw.iter().try_for_each(|(_, row)| target.find(row))?;
+        if catalog == Catalog::Sqlite {
+            return Ok(()); // from here on catalogs make no difference
+        }
+        // At-least-once delivery: what was merged is there already.
+        let again = |(outcome, row): &(Outcome, Value)| match *outcome {
+            INSERTED | UPDATED => (UNCHANGED, row.clone()),
+            outcome => (outcome, row.clone()),
+        };
+        let report = target.merge(&raw.iter().map(again).collect::<Vec<_>>())?;
+        if report["output"]["snapshot_before"] != report["output"]["snapshot_after"] {
+            return Err(format!("nothing changed, and there is a new snapshot: {report}"));
+        }
+        // Rows of files that are ours by now.
+        let ours = raw.iter().filter(|(outcome, _)| [INSERTED, UPDATED].contains(outcome));
+        let newer: Vec<_> = ours.map(|(_, row)| (UPDATED, self.moved(row, 5000, "again"))).collect();
+        let report = target.merge(&newer)?;
+
+        let after = self.metadata(report["output"]["metadata_location"].as_str().ok_or("no metadata location")?)?;
+        kept(&before, &after)?;
+        if catalog == Catalog::Glue {
+            let answer = glue("GetTable", &json!({"DatabaseName": namespace(lake), "Name": self.name_in_catalog()}));
+            if !answer.contains("\"owner_team\": \"iot\"") && !answer.contains("\"owner_team\":\"iot\"") {
+                return Err(format!("a parameter of the Glue table is gone: {answer}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the table's objects into their bucket, and the table into the catalog. Returns its metadata.
+    fn place(&self, lake: &Lake, catalog: Catalog) -> Result<Value, String> {
+        let folder = self.folder();
+        self.bucket().empty(Some(&folder));
+        let objects = fixtures().join("tables/objects");
+        put_all(self.bucket(), &objects, &objects.join(&folder));
+        let location = self.location()?;
+        let metadata = self.metadata(&location)?;
+        match catalog {
+            Catalog::Sqlite => {
+                let parsed: TableMetadata =
+                    serde_json::from_value(metadata.clone()).map_err(|error| error.to_string())?;
+                let name = self.shape.table.parse().map_err(|error| format!("{error:?}"))?;
+                let swap = RUNTIME.block_on(Sqlite::new(lake.sqlite(), "etl").create(&name, &location, &parsed));
+                if !matches!(swap, Swap::Committed) {
+                    return Err(format!("{name} was not registered: {swap:?}"));
+                }
+            }
+            Catalog::Glue => {
+                glue("CreateDatabase", &json!({"DatabaseInput": {"Name": namespace(lake)}}));
+                let parameters = json!({"table_type": "ICEBERG", "metadata_location": location, "owner_team": "iot"});
+                let input =
+                    json!({"Name": self.name_in_catalog(), "TableType": "EXTERNAL_TABLE", "Parameters": parameters});
+                let answer = glue("CreateTable", &json!({"DatabaseName": namespace(lake), "TableInput": input}));
+                if !answer.starts_with("HTTP/1.1 200") {
+                    return Err(format!("Glue did not take the table: {answer}"));
+                }
+            }
+        }
+        Ok(metadata)
+    }
+
+    /// Rows by snapshot, oldest first; of Flink's table the current ones alone are known.
+    fn expected(&self) -> Result<Vec<(i64, Vec<Value>)>, String> {
+        let path = fixtures().join(format!("tables/expected/{}.json", self.table));
+        let known: Value = serde_json::from_slice(&fs::read(path).map_err(|error| error.to_string())?)
+            .map_err(|error| error.to_string())?;
+        let metadata = self.metadata_file()?;
+        let rows = |of: &Value| of["rows"].as_array().cloned().unwrap_or_default();
+        let current = metadata["current-snapshot-id"].as_i64().ok_or("no snapshot")?;
+        let Some(snapshots) = known["snapshots"].as_array() else { return Ok(vec![(current, rows(&known))]) };
+        let mut expected = Vec::new();
+        for snapshot in snapshots {
+            let id = snapshot["snapshot_id"].as_i64().ok_or("a snapshot without id")?;
+            expected.push((id, rows(snapshot)));
+            if id == current {
+                break;
+            }
+        }
+        Ok(expected)
+    }
+
+    /// Raw rows: of the keys that each snapshot brought one is updated, one delivered again and one stale; keys that were
+    /// deleted come back; new ones come to partitions that are there and that are not.
+    fn raw(&self, expected: &[(i64, Vec<Value>)]) -> Vec<(Outcome, Value)> {
+        let key = |row: &Value| self.shape.key_of(row);
+        let Some((_, now)) = expected.last() else { return Vec::new() };
+        let is_alive = |row: &Value| now.iter().any(|other| key(other) == key(row));
+        let mut raw = Vec::new();
+        let mut seen: Vec<String> = Vec::new();
+        for (_, rows) in expected {
+            let brought: Vec<&Value> =
+                now.iter().filter(|row| !seen.contains(&key(row)) && rows.iter().any(|o| key(o) == key(row))).collect();
+            if let [first, second, third, ..] = brought.as_slice() {
+                raw.push((DUPLICATE, self.moved(first, 1, "loses")));
+                raw.push((UPDATED, self.moved(first, 1000, "wins")));
+                raw.push((UNCHANGED, (*second).clone()));
+                raw.push((STALE, self.moved(third, -1, "late")));
+            }
+            seen.extend(brought.into_iter().map(key));
+            let dead: Vec<&Value> = rows.iter().filter(|row| !is_alive(row) && !seen.contains(&key(row))).collect();
+            raw.extend(dead.iter().take(3).map(|row| (INSERTED, (**row).clone())));
+            seen.extend(dead.into_iter().map(key));
+        }
+        let mut beside = now[now.len() / 2].clone();
+        beside["event_id"] = json!("new");
+        let mut elsewhere = self.moved(&now[0], 77_777, "elsewhere");
+        elsewhere["device_id"] = json!("dev-new");
+        elsewhere["event_id"] = json!("zzz-1");
+        elsewhere["event_time"] = json!("2027-01-02T03:04:05.006Z");
+        raw.extend([(INSERTED, beside), (INSERTED, elsewhere)]);
+        raw
+    }
+
+    /// The row, older or newer in the winner order, with a note.
+    fn moved(&self, row: &Value, by: i64, note: &str) -> Value {
+        let mut row = row.clone();
+        row[self.note] = json!(note);
+        if let Some(reading) = row["reading"].as_i64() {
+            row["reading"] = json!(reading + by);
+        } else if let Some((date, _)) = row["event_time"].as_str().and_then(|time| time.split_once('T')) {
+            // Flink's rows are a few seconds after midnight.
+            let time = if by < 0 { "00:00:00.001".to_owned() } else { format!("{:02}:30:00.000", by / 300) };
+            row["event_time"] = json!(format!("{date}T{time}Z"));
+        }
+        row
+    }
+
+    fn lock(&self) -> MutexGuard<'static, ()> {
+        FOLDERS[&self.folder()].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn name_in_catalog(&self) -> &'static str {
+        self.shape.table.split_once('.').map_or(self.shape.table, |(_, name)| name)
+    }
+
+    fn bucket(&self) -> &'static Bucket {
+        BUCKET.as_ref().expect("asked for only where it can be made")
+    }
+
+    /// Below the bucket, without a slash at its end.
+    fn folder(&self) -> String {
+        let (engine, name) = self.table.split_once('.').expect("a namespace and a name");
+        if engine == "flink" { format!("warehouse/flink/{name}") } else { format!("spark/{engine}/{name}") }
+    }
+
+    /// Location of its metadata.json.
+    fn location(&self) -> Result<String, String> {
+        let folder = format!("{}/metadata", self.folder());
+        let found = fs::read_dir(fixtures().join("tables/objects").join(&folder)).map_err(|error| error.to_string())?;
+        let mut names = found.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let name = names.find(|name| name.starts_with(self.version) && name.ends_with(".metadata.json"));
+        Ok(format!("s3://foreign/{folder}/{}", name.ok_or("no such version")?))
+    }
+
+    fn metadata(&self, location: &str) -> Result<Value, String> {
+        let key = location.strip_prefix("s3://foreign/").ok_or("it lies in another bucket")?;
+        serde_json::from_slice(&self.bucket().get(key)).map_err(|error| format!("{location}: {error}"))
+    }
+
+    fn metadata_file(&self) -> Result<Value, String> {
+        let location = self.location()?;
+        let key = location.strip_prefix("s3://foreign/").ok_or("it lies in another bucket")?;
+        let bytes = fs::read(fixtures().join("tables/objects").join(key)).map_err(|error| error.to_string())?;
+        serde_json::from_slice(&bytes).map_err(|error| format!("{location}: {error}"))
+    }
+}
+
+fn put_all(bucket: &Bucket, root: &Path, folder: &Path) {
+    for entry in fs::read_dir(folder).expect("the fixtures are there") {
+        let path = entry.expect("it is listed").path();
+        if path.is_dir() {
+            put_all(bucket, root, &path);
+        } else {
+            let key = path.strip_prefix(root).expect("it lies below").to_str().expect("it is Unicode");
+            bucket.put(key, fs::read(&path).expect("the fixture is read"));
+        }
+    }
+}
+
+/// A request to the Glue emulator, which looks at no signature.
+fn glue(action: &str, body: &Value) -> String {
+    let url = SERVICES.glue.as_ref().expect("asked for only where it is");
+    let target = format!("AWSGlue.{action}");
+    let scope =
+        "AWS4-HMAC-SHA256 Credential=test/20250101/us-east-1/glue/aws4_request, SignedHeaders=host, Signature=0";
+    let headers =
+        [("X-Amz-Target", target.as_str()), ("Content-Type", "application/x-amz-json-1.1"), ("Authorization", scope)];
+    send("POST", url, &headers, body.to_string().as_bytes())
+}
+
+fn namespace(lake: &Lake) -> String {
+    lake.local("curated")
+}
