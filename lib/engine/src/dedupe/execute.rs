@@ -127,7 +127,7 @@ async fn run(dedupe: &Dedupe<'_>, bound: &Arc<BoundInterval>) -> Result<Outcome>
     let found = find_winners(dedupe, &pass, &verdicts, threads).await?;
 
     let batch = Batch {
-        balance: verdicts.balance(),
+        balance: verdicts.balance()?,
         rejects: rejects(bound, &rules, &found),
         quality: run_checks(dedupe.session, &dedupe.contract.checks, bound, &verdicts)
             .await?
@@ -136,7 +136,6 @@ async fn run(dedupe: &Dedupe<'_>, bound: &Arc<BoundInterval>) -> Result<Outcome>
             .collect(),
         unreadable: bound.interval().unreadable.iter().map(|f| (f.input.location.clone(), f.reason.clone())).collect(),
     };
-    batch.balance.check()?;
     let payload = Arc::new(Payload {
         interval: Arc::clone(bound),
         verdicts,

@@ -322,6 +322,7 @@ fn a_plan_survives_being_written_down() {
       "marks": {
         "2025-06-01T00:00:00Z": "1:fc7e9a221beb6f5c66cb3f310fa83eb1:contract"
       },
+      "expected_marks": {},
       "contract_digest": "contract-1",
       "partitions": [
         {
