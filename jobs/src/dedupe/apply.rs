@@ -151,8 +151,8 @@ impl Apply<'_> {
             now: self.job.program.now(),
             tombstones: table.metadata.properties().get(tombstones::PROPERTY).cloned(),
             tombstones_next: format!(
-                "{}/metadata/etl-tombstones-{}.parquet",
-                table.metadata.location(),
+                "{}/etl-tombstones-{}.parquet",
+                table.metadata_folder(),
                 (self.job.program.ids.random)()
             ),
         };

@@ -21,7 +21,7 @@ pub(super) struct AttemptFiles<'a> {
 impl<'a> AttemptFiles<'a> {
     /// Names for one attempt of the commit identified by `commit`.
     pub(super) fn new(current: &'a Table, commit: Uuid, attempt: u32) -> Self {
-        let folder = metadata_folder(current.metadata.location(), current.metadata.properties().get(METADATA_PATH));
+        let folder = current.metadata_folder();
         let version = version_of(&current.pointer.metadata_location).map_or(0, |version| version + 1);
         Self { storage: &current.storage, folder, version, commit, attempt, manifests: 0, written: Vec::new() }
     }
@@ -53,6 +53,13 @@ impl<'a> AttemptFiles<'a> {
 
 /// The table property that moves the metadata folder.
 pub(crate) const METADATA_PATH: &str = "write.metadata.path";
+
+impl Table {
+    /// Where its metadata files lie.
+    pub fn metadata_folder(&self) -> String {
+        metadata_folder(self.metadata.location(), self.metadata.properties().get(METADATA_PATH))
+    }
+}
 
 /// Where a table's metadata files lie.
 pub(crate) fn metadata_folder(location: &str, moved_to: Option<&String>) -> String {
