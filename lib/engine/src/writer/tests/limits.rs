@@ -1,6 +1,7 @@
 //! Sizes, memory, and what is left behind.
 
 use super::*;
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_end_at_their_target() {
@@ -174,4 +175,28 @@ async fn a_failure_is_not_forgotten() {
     let error = writer.close().await.unwrap_err().to_string();
     assert_eq!(error, "failed to write a batch: the writer has failed before");
     assert_eq!(files_in(folder.path()), 0);
+}
+
+#[test]
+fn what_cannot_be_written_is_known_from_metadata() {
+    let settings = |properties: serde_json::Value, sorted_by: i32| {
+        let sort_field =
+            json!({"transform": "identity", "source-id": sorted_by, "direction": "asc", "null-order": "nulls-first"});
+        let metadata = json!({
+            "format-version": 2, "table-uuid": "9c12d441-03fe-4693-9a96-a0705ddf69c1", "location": "s3://t/t",
+            "last-sequence-number": 0, "last-updated-ms": 1_700_000_000_000_i64, "last-column-id": 1, "current-schema-id": 0,
+            "schemas": [{"type": "struct", "schema-id": 0, "fields": [
+                {"id": 1, "name": "device_id", "required": true, "type": "string"},
+            ]}],
+            "partition-specs": [{"spec-id": 0, "fields": []}], "default-spec-id": 0, "last-partition-id": 999,
+            "sort-orders": [{"order-id": 1, "fields": [sort_field]}], "default-sort-order-id": 1, "properties": properties,
+        });
+        let metadata: TableMetadata = serde_json::from_value(metadata).unwrap();
+        check_settings(&metadata).map_err(|error| error.to_string())
+    };
+    assert_eq!(settings(json!({"write.parquet.compression-codec": "gzip"}), 1), Ok(()));
+    let codec = settings(json!({"write.parquet.compression-codec": "lzo"}), 1).unwrap_err();
+    assert!(codec.contains("there is no codec \"lzo\""), "{codec}");
+    let order = settings(json!({}), 2).unwrap_err();
+    assert!(order.contains("sort order 1") && order.contains("field 2 is no column"), "{order}");
 }
