@@ -4,6 +4,8 @@
 A request is {"op": "change", "catalog": …, "table": …} and any of these, done in this order, a commit each:
 
     "append": [row, …]                        rows of write_table.py's table; times as in "2025-06-01T00:00:00.000Z"
+    "add_file": [row, …]                      a Parquet file without field ids, taken over as it is; the table gets a name
+                                              mapping by it when it has none
     "delete": "event_id == 'd2-e1'"           files that hold such rows are written again, as PyIceberg does it
     "equality_delete": {"rows": [{column: value, …}, …]}
                                               one equality delete file over the columns of the first row, for the
@@ -42,6 +44,11 @@ def change(options: dict) -> dict:
     table = catalog.load_table(options["table"])
     if rows := options.get("append"):
         table.append(to_arrow(table, rows))
+    if rows := options.get("add_file"):
+        path = f"{table.location()}/added/{uuid.uuid4()}.parquet"
+        with table.io.new_output(path).create() as out:
+            pq.write_table(without_metadata(to_arrow(table, rows)), out, store_schema=False)
+        table.add_files([path])
     if condition := options.get("delete"):
         table.delete(condition)
     if deletes := options.get("equality_delete"):
@@ -58,6 +65,11 @@ def to_arrow(table: Table, rows: list[dict]) -> pa.Table:
     times = [field.name for field in schema if pa.types.is_timestamp(field.type)]
     rows = [row | {name: datetime.datetime.fromisoformat(row[name]) for name in times if row.get(name)} for row in rows]
     return pa.Table.from_pylist(rows, schema=schema)
+
+
+def without_metadata(rows: pa.Table) -> pa.Table:
+    """Without the field ids that PyIceberg's schemas carry."""
+    return rows.cast(pa.schema([pa.field(field.name, field.type, field.nullable) for field in rows.schema]))
 
 
 def delete_equal(table: Table, rows: list[dict]) -> None:

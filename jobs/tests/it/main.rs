@@ -58,7 +58,7 @@ fn main() -> ExitCode {
         trials.push(foreign_trial(name.to_owned(), move || foreign::merge(name)));
     }
     trials.push(foreign_trial("version-1".to_owned(), foreign::version_1));
-    for (name, run) in pyiceberg::TRIALS {
+    for (name, run) in pyiceberg::TRIALS.into_iter().chain(refusals::TRIALS) {
         let trial = trial(Tier::Local, format!("local::pyiceberg-{name}"), run);
         trials.push(trial.with_ignored_flag(SERVICES.python.is_none()));
     }

@@ -134,6 +134,12 @@ impl<'a> Target<'a> {
         Ok(target)
     }
 
+    /// The contract becomes another one.
+    pub fn evolve(&mut self, shape: Shape) {
+        self.shape = shape;
+        self.lake.set_contract(&shape.setup());
+    }
+
     /// Takes over what another writer has left as the current snapshot: these rows, to the millisecond.
     pub fn take_over(&mut self, rows: &[Value]) -> Result<(), String> {
         let read = self.lake.rows(self.shape.table)?;
