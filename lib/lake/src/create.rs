@@ -29,7 +29,13 @@ impl Lake {
         let (suffix, document) = encode_metadata(&metadata).await.map_err(fail)?;
         let folder = metadata_folder(metadata.location(), metadata.properties().get(METADATA_PATH));
         let file = format!("{folder}/{}", metadata_name(0, (inputs.new_uuid)(), suffix));
-        self.storage.write_new(&file, document).await?;
+        if let Err(error) = self.storage.write_new(&file, document).await {
+            // A write that failed may still have happened.
+            if !matches!(error, Error::Occupied { .. }) {
+                self.forget(name, file).await;
+            }
+            return Err(error);
+        }
         self.register(name, file, metadata).await
     }
 

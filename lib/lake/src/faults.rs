@@ -122,8 +122,9 @@ impl fmt::Debug for Faults {
 }
 
 impl StoreWrapper for Faults {
-    fn wrap(&self, _: &str, store: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
-        Arc::new(FaultyStore::new(store, self.clone()))
+    fn wrap(&self, bucket_or_root: &str, store: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
+        let deleted_at_once = if bucket_or_root == "/" { 1 } else { store::BULK_OBJECTS_MAX };
+        Arc::new(FaultyStore::new(store, self.clone(), deleted_at_once))
     }
 }
 

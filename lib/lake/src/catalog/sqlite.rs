@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use contract::TableName;
 use iceberg::spec::TableMetadata;
 use sqlx::{
-    Row, SqlitePool,
+    Connection, Row, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
 use tokio::sync::OnceCell;
@@ -108,24 +108,35 @@ impl Sqlite {
             Ok(None) => return Swap::Rejected(Error::NotFound { operation, location: self.named(table) }),
             Err(error) => return rejected(error),
         };
-        let mut transaction = match pool.begin_with("BEGIN IMMEDIATE").await {
-            Ok(transaction) => transaction,
+        let mut connection = match pool.acquire().await {
+            Ok(connection) => connection,
             Err(error) => return rejected(error),
         };
-        let mut rows_affected = 0;
-        for statement in statements {
-            let parameters = values.iter().take(parameter_count(statement));
-            let query = parameters.fold(sqlx::query(*statement), |query, value| query.bind(*value));
-            match query.execute(&mut *transaction).await {
-                Ok(done) => rows_affected = done.rows_affected(),
-                // Dropping the transaction rolls it back.
-                Err(error) => return rejected(error),
-            }
+        let ended = transact(&mut connection, statements, values).await;
+        if ended.is_err() {
+            // SQLite ends some transactions that fail by itself and leaves others open: nobody goes on with either.
+            _ = connection.close().await;
         }
-        match transaction.commit().await {
-            Ok(()) if rows_affected == 0 => Swap::Conflict,
-            Ok(()) => Swap::Committed,
-            Err(error) => Swap::Unknown(translate(operation, self.named(table), error)),
+        match ended {
+            Ok(0) => Swap::Conflict,
+            Ok(_) => Swap::Committed,
+            Err(Broken::Before(error)) => rejected(error),
+            Err(Broken::Commit(error)) => match translate(operation, self.named(table), error) {
+                full @ Error::DiskFull { .. } => self.after_full(table, operation, values, full).await,
+                error => Swap::Unknown(error),
+            },
+        }
+    }
+
+    /// What became of a COMMIT that found no room. It cannot come later: whoever opens the file next rolls back what is
+    /// not whole, and that is this look.
+    async fn after_full(&self, table: &TableName, operation: Operation, values: &[&str], full: Error) -> Swap {
+        let [.., before, after] = values else { return Swap::Unknown(full) };
+        let before = (operation == Operation::Update).then_some(*before);
+        match self.load(table).await {
+            Ok(Some(pointer)) if pointer.metadata_location == *after => Swap::Committed,
+            Ok(found) if found.as_ref().map(|pointer| pointer.token.as_str()) == before => Swap::Rejected(full),
+            _ => Swap::Unknown(full),
         }
     }
 }
@@ -218,6 +229,31 @@ const TYPE_COLUMN: &str = "iceberg_type";
 /// Views are kept in the same table; NULL there is a table of an older version.
 fn is_table(row: &SqliteRow) -> bool {
     row.try_get::<Option<String>, _>(TYPE_COLUMN).ok().flatten().is_none_or(|kind| kind.eq_ignore_ascii_case("TABLE"))
+}
+
+/// Where a transaction broke off.
+enum Broken {
+    /// Before COMMIT: nothing has happened.
+    Before(sqlx::Error),
+    /// In COMMIT.
+    Commit(sqlx::Error),
+}
+
+/// Runs statements in one transaction; the number of rows that the last one affected.
+async fn transact(
+    connection: &mut SqliteConnection,
+    statements: &[&'static str],
+    values: &[&str],
+) -> Result<u64, Broken> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(Broken::Before)?;
+    let mut rows_affected = 0;
+    for statement in statements {
+        let parameters = values.iter().take(parameter_count(statement));
+        let query = parameters.fold(sqlx::query(*statement), |query, value| query.bind(*value));
+        rows_affected = query.execute(&mut *transaction).await.map_err(Broken::Before)?.rows_affected();
+    }
+    transaction.commit().await.map_err(Broken::Commit)?;
+    Ok(rows_affected)
 }
 
 /// How many of the numbered parameters `?1`, `?2`, … a statement takes.

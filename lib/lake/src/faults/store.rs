@@ -1,27 +1,32 @@
-//! A store whose calls are steps: also each part of an upload, each deletion, and each list as a whole.
+//! A store whose calls are steps: also each part of an upload, each request that deletes, and each list as a whole.
 
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream, stream::BoxStream};
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart, path::Path,
 };
 
 use super::{Faults, unavailable};
 use crate::Failure;
 
+/// Objects of one bulk deletion on S3.
+pub(super) const BULK_OBJECTS_MAX: usize = 1_000;
+
 /// A store with faults.
 #[derive(Debug)]
 pub struct FaultyStore {
     inner: Arc<dyn ObjectStore>,
     faults: Faults,
+    /// Objects that one request deletes.
+    deleted_at_once: usize,
 }
 
 impl FaultyStore {
-    pub(super) fn new(inner: Arc<dyn ObjectStore>, faults: Faults) -> Self {
-        Self { inner, faults }
+    pub(super) fn new(inner: Arc<dyn ObjectStore>, faults: Faults, deleted_at_once: usize) -> Self {
+        Self { inner, faults, deleted_at_once }
     }
 }
 
@@ -64,15 +69,16 @@ impl ObjectStore for FaultyStore {
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         let (inner, faults) = (self.inner.clone(), self.faults.clone());
-        let delete = move |location: Result<Path>| {
+        let delete = move |locations: Vec<Result<Path>>| {
             let (inner, faults) = (inner.clone(), faults.clone());
             async move {
-                let location = location?;
-                stepped(&faults, "delete", &location, inner.delete(&location)).await?;
-                Ok(location)
+                let Some(Ok(first)) = locations.first() else { return locations };
+                let first = first.clone();
+                let call = async { Ok(inner.delete_stream(stream::iter(locations).boxed()).collect::<Vec<_>>().await) };
+                stepped(&faults, "delete", &first, call).await.unwrap_or_else(|error| vec![Err(error)])
             }
         };
-        locations.then(delete).boxed()
+        locations.chunks(self.deleted_at_once).then(delete).flat_map(stream::iter).boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {

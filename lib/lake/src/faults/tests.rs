@@ -56,6 +56,25 @@ async fn each_step_fails_before_or_after_its_effect() {
 }
 
 #[tokio::test]
+async fn a_bulk_deletion_is_one_step() {
+    use futures::{StreamExt, stream};
+    use object_store::{ObjectStoreExt, memory::InMemory, path::Path};
+
+    for (fault, left) in [(Fault::Before, 2), (Fault::After, 0)] {
+        let (faults, inner) = (Faults::new(Some(FaultPlan { step: 3, fault }), |_| {}), Arc::new(InMemory::new()));
+        let bucket = faults.wrap("bucket", inner.clone());
+        let paths = [Path::from("a"), Path::from("b")];
+        for path in &paths {
+            bucket.put(path, "1".into()).await.unwrap();
+        }
+        let deleted: Vec<_> = bucket.delete_stream(stream::iter(paths.map(Ok)).boxed()).collect().await;
+        assert!(deleted.iter().all(Result::is_err), "{fault:?}: {deleted:?}");
+        assert_eq!(faults.steps(), 3);
+        assert_eq!(inner.list(None).count().await, left, "{fault:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_process_is_stopped_before_the_effect() {
     let stopped = Arc::new(AtomicBool::new(false));
     let flag = stopped.clone();

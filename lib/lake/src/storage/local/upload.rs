@@ -14,7 +14,7 @@ use std::{
 use async_trait::async_trait;
 use object_store::{MultipartUpload, PutPayload, PutResult, Result, UploadPart};
 
-use super::{blocking, etag, failed};
+use super::{STORE, blocking, etag, failed};
 
 /// A file that is being written and has no name yet that anybody looks for. Removed when it is dropped.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl Staged {
                 Ok(file) => return Ok(Self { file, path }),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) if error.kind() == ErrorKind::NotFound => make_folder(folder)?,
-                Err(error) => return Err(failed(&path, error)),
+                Err(error) => return Err(no_folder(&path, error)),
             }
         }
     }
@@ -80,11 +80,19 @@ fn make_folder(folder: &Path) -> Result<()> {
         match fs::create_dir(folder) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(failed(folder, error)),
+            Err(error) => return Err(no_folder(folder, error)),
         }
         sync_folder(folder.parent().unwrap_or(Path::new("/")))?;
     }
     Ok(())
+}
+
+/// A file among the folders above is no missing object.
+fn no_folder(path: &Path, error: std::io::Error) -> object_store::Error {
+    match error.kind() {
+        ErrorKind::NotADirectory => object_store::Error::Generic { store: STORE, source: error.into() },
+        _ => failed(path, error),
+    }
 }
 
 /// A file written in parts.
@@ -140,7 +148,8 @@ impl MultipartUpload for Upload {
     async fn abort(&mut self) -> Result<()> {
         let staged = self.staged.take().ok_or_else(|| self.ended())?;
         blocking(move || {
-            drop(staged);
+            // A part that is still being written keeps the file open; its name goes now.
+            _ = fs::remove_file(&staged.lock().unwrap_or_else(PoisonError::into_inner).path);
             Ok(())
         })
         .await
