@@ -10,6 +10,7 @@ use std::{
 
 use contract::TableName;
 use jiff::tz::TimeZone;
+use lake::Location;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -106,7 +107,7 @@ struct File {
 struct LakeFile {
     catalog: Spanned<String>,
     uri: Option<Spanned<String>>,
-    warehouse: String,
+    warehouse: Spanned<String>,
     #[serde(default = "contracts_default")]
     contracts: Spanned<String>,
     region: Option<String>,
@@ -119,7 +120,7 @@ struct LakeFile {
 struct TableFile {
     contract: String,
     source: String,
-    quarantine: Option<String>,
+    quarantine: Option<Spanned<String>>,
     timezone: Option<Spanned<String>>,
 }
 
@@ -144,7 +145,7 @@ impl Config {
                 std::io::ErrorKind::NotFound => error.with_help(
                     "`etl demo` makes a lake to try, `etl init` a configuration to edit; --config names another file",
                 ),
-                _ => error,
+                _ => error.with_help("it must be a text file in UTF-8 that may be read; --config names another file"),
             }
         })?;
         Self::parse(path, &text)
@@ -213,14 +214,35 @@ fn lake(document: &Document<'_>, folder: &Path, file: LakeFile) -> Result<LakeCo
     if file.contracts.get_ref().contains("://") {
         return Err(document.at(&file.contracts, "contracts are read from a local folder", "write a path"));
     }
+    let warehouse = location(folder, file.warehouse.get_ref());
+    if warehouse.contains(['#', '?']) {
+        return Err(document.at(
+            &file.warehouse,
+            &format!("the warehouse {warehouse} holds `#` or `?`, at which other engines cut locations off"),
+            "choose a folder whose whole path has neither",
+        ));
+    }
+    check_location(document, &file.warehouse, &warehouse)?;
     Ok(LakeConfig {
         catalog,
-        warehouse: location(folder, &file.warehouse),
+        warehouse,
         contracts: folder.join(file.contracts.into_inner()),
         region: file.region,
         profile: file.profile,
         endpoint_url: file.endpoint_url,
     })
+}
+
+/// That the lake understands it.
+fn check_location(document: &Document<'_>, place: &Spanned<String>, location: &str) -> Result<()> {
+    match Location::parse(location) {
+        Err(lake::Error::Location { reason, .. }) => Err(document.at(
+            place,
+            &format!("{location:?} is no location: {reason}"),
+            "write a path, or s3://bucket/prefix",
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn table_config(
@@ -250,7 +272,11 @@ fn table_config(
         None => lake.contracts.join(format!("{}.odcs.yaml", file.contract)),
     };
     let quarantine = match file.quarantine {
-        Some(quarantine) => location(folder, &quarantine),
+        Some(quarantine) => {
+            let location = location(folder, quarantine.get_ref());
+            check_location(document, &quarantine, &location)?;
+            location
+        }
         None => format!("{}/.etl/quarantine/{name}/", lake.warehouse.trim_end_matches('/')),
     };
     Ok(TableConfig { contract, source: location(folder, &file.source), quarantine, timezone, name })

@@ -10,7 +10,7 @@ mod outcome;
 use clap::{ArgGroup, Args};
 use contract::{Contract, TableName};
 use jiff::civil::Date;
-use plan::dedupe::{DedupePlan, decide};
+use plan::dedupe::{DedupePlan, Refusal, decide};
 
 use self::{
     apply::{Apply, Ended, REPLANS_MAX},
@@ -120,18 +120,21 @@ impl Dedupe {
         report.interval = source.interval();
         if job.program.globals.dry_run {
             report.status = Status::Planned;
+            report.reason = (!matches!(plan, DedupePlan::Run(_))).then(|| reason(&plan));
             report.plan = Some(plan);
             return Ok(Ended::Done);
         }
         match plan {
             DedupePlan::Nothing { .. } | DedupePlan::AlreadyApplied { .. } => {
-                report.reason = Some(plan.to_string().trim_start_matches("nothing to do: ").to_owned());
+                report.reason = Some(reason(&plan));
                 report.rows = Rows::default();
                 Ok(Ended::Done)
             }
-            DedupePlan::Refused { reasons } => {
-                // Columns that a frozen contract does not know are a gate like any other; too many files are not.
-                let kind = if facts.unknown_columns.is_empty() { Kind::Failed } else { Kind::Gate };
+            DedupePlan::Refused { refusal, reasons } => {
+                let kind = match refusal {
+                    Refusal::TooManyFiles | Refusal::CountsTwice => Kind::Failed,
+                    Refusal::UnknownColumns => Kind::Gate,
+                };
                 Err(JobError::new(kind, reasons.join("; ")))
             }
             DedupePlan::Run(plan) => {
@@ -142,4 +145,9 @@ impl Dedupe {
             }
         }
     }
+}
+
+/// Why a plan does nothing.
+fn reason(plan: &DedupePlan) -> String {
+    plan.to_string().trim_start_matches("nothing to do: ").to_owned()
 }

@@ -200,11 +200,23 @@ impl From<lake::Error> for JobError {
 impl From<engine::Error> for JobError {
     fn from(error: engine::Error) -> Self {
         let (kind, help) = match error {
+            engine::Error::TableFile { ref table, .. } => {
+                let help = format!(
+                    "etl check {table} shows all that is damaged; restore the object from the bucket's versions or a \
+                     backup. Run again first when another job has expired snapshots meanwhile"
+                );
+                return Self::new(Kind::Failed, chain(&error)).with_help(help);
+            }
             engine::Error::Lake(error) => return error.into(),
+            engine::Error::Stopped => return Self::interrupted(Signal::Interrupt),
             engine::Error::Replaced { .. } => (Kind::Transient, Some("run again: the new object is read as a whole")),
             engine::Error::Memory { .. } => {
                 (Kind::Failed, Some("give more with --memory-limit, or take a shorter interval"))
             }
+            engine::Error::SpillFull { .. } => (
+                Kind::Failed,
+                Some("free space there, point `run.spill_dir` at a larger disk, or give more with --memory-limit"),
+            ),
             engine::Error::Columns { .. } => (Kind::Failed, Some("mend the raw file's columns or the contract")),
             _ => (Kind::Failed, None),
         };

@@ -46,6 +46,20 @@ impl Interrupt {
         }
     }
 
+    /// What came of work that was given [`Self::stop`]: the engine does not know which signal it stopped for.
+    pub fn named<T>(&self, done: engine::Result<T>) -> Result<T> {
+        if let Err(engine::Error::Stopped) = done {
+            self.check()?;
+        }
+        Ok(done?)
+    }
+
+    /// The same wish, for the engine.
+    pub fn stop(&self) -> engine::Stop {
+        let asked = self.clone().asked();
+        engine::Stop::when(async move { _ = asked.await })
+    }
+
     async fn asked(mut self) -> Signal {
         loop {
             if let Some(signal) = *self.0.borrow_and_update() {

@@ -68,21 +68,19 @@ impl Query {
             let names: Vec<_> = known.iter().map(ToString::to_string).collect();
             tracing::warn!("the statement names no table of the catalog, which has {}", names.join(", "));
         }
-        let mut batches = engine::query(&job.session()?, &resolved.sql, tables, self.full_scan).await.map_err(
-            |error| match error {
+        let session = job.session()?;
+        let mut batches =
+            engine::query(&session, &resolved.sql, tables, self.full_scan).await.map_err(|error| match error {
                 engine::Error::Unsupported { .. } => {
                     JobError::usage(error.to_string()).with_help("--full-scan reads it all the same")
                 }
                 error => error.into(),
-            },
-        )?;
+            })?;
         let form = self.rows.unwrap_or(if job.is_json() { RowForm::Json } else { RowForm::Text });
         let limit = if form == RowForm::Text && self.limit > 0 { self.limit } else { usize::MAX };
         let mut writer = RowWriter::new(&job.program.screen, form, batches.schema())?;
         let mut is_cut = false;
-        while let Some(batch) =
-            batches.try_next().await.map_err(|error| engine::Error::compute("failed to run the query", error))?
-        {
+        while let Some(batch) = batches.try_next().await.map_err(|error| engine::sql_error(&session, "query", error))? {
             let left = limit - writer.rows();
             writer.write(&batch.slice(0, batch.num_rows().min(left)))?;
             if batch.num_rows() > left {

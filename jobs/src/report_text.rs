@@ -177,7 +177,9 @@ fn next(report: &Report) -> Vec<String> {
         Status::Committed => {
             vec![format!("etl query \"SELECT count(*) FROM {table}\""), format!("etl runs {}", report.run_id)]
         }
-        Status::Planned => vec!["the same command without --dry-run".to_owned()],
+        Status::Planned if matches!(report.plan, Some(DedupePlan::Run(_))) => {
+            vec!["the same command without --dry-run".to_owned()]
+        }
         Status::Unchanged => vec!["etl runs".to_owned()],
         _ => Vec::new(),
     }

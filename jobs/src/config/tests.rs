@@ -102,3 +102,19 @@ fn unknown_tables() {
     help: did you mean curated.telemetry?
     ");
 }
+
+#[test]
+fn locations_that_nobody_reads_the_same() {
+    insta::assert_snapshot!(mistake("\".etl/warehouse\"", "\"ware#house\""), @"
+    /lake/etl.toml:5:13: the warehouse /lake/ware#house holds `#` or `?`, at which other engines cut locations off
+    help: choose a folder whose whole path has neither
+    ");
+    insta::assert_snapshot!(mistake("\".etl/warehouse\"", "\"s3://b/w?x\""), @"
+    /lake/etl.toml:5:13: the warehouse s3://b/w?x holds `#` or `?`, at which other engines cut locations off
+    help: choose a folder whose whole path has neither
+    ");
+    insta::assert_snapshot!(mistake("\"errors/telemetry/\"", "\"gs://b/errors/\""), @r#"
+    /lake/etl.toml:10:14: "gs://b/errors/" is no location: only s3:// and file:/// are known
+    help: write a path, or s3://bucket/prefix
+    "#);
+}

@@ -68,7 +68,7 @@ impl Apply<'_> {
                 return Ok(Ended::Done);
             }
             report.output.snapshot_before = table.metadata.current_snapshot_id();
-            let staged = self.job.program.interrupt.stops(self.execute(lake, &table, &inputs, report)).await??;
+            let staged = self.execute(lake, &table, &inputs, report).await?;
             let locations = staged.locations();
             let change = self.change(&table, staged, report);
             match lake::commit(lake, &table, &change, &self.job.commit_inputs(), &CommitOptions::default()).await {
@@ -122,15 +122,15 @@ impl Apply<'_> {
     }
 
     async fn execute(&self, lake: &Lake, table: &Table, inputs: &[RawInput], report: &mut Report) -> Result<Staged> {
-        let session = self.job.session()?;
-        let interval = RawInterval::open(&lake.storage, inputs).await?;
+        let (session, interrupt) = (self.job.session()?, &self.job.program.interrupt);
+        let interval = interrupt.stops(RawInterval::open(&lake.storage, inputs)).await??;
         let added_columns = self.new_columns(&interval, table, report)?;
         let schema_update = lake::evolve(&table.metadata, self.contract, &added_columns).map_err(lake::Error::from)?;
         let schema = match &schema_update {
             Some(update) => Arc::new(update.schema.clone()),
             None => Arc::clone(table.metadata.current_schema()),
         };
-        let reader = TableReader::with_schema(table, None, Arc::clone(&schema)).await?;
+        let reader = interrupt.stops(TableReader::with_schema(table, None, Arc::clone(&schema))).await??;
         let attempt = (self.job.program.ids.random)().simple();
         let staging = Staging::new(&table.metadata, &format!("{}-{attempt}", report.run_id));
         let dedupe = Dedupe {
@@ -155,8 +155,9 @@ impl Apply<'_> {
                 table.metadata_folder(),
                 (self.job.program.ids.random)()
             ),
+            stop: interrupt.stop(),
         };
-        match dedupe::execute(&dedupe, interval).await? {
+        match interrupt.named(dedupe::execute(&dedupe, interval).await)? {
             Outcome::GateClosed { batch, reasons } => {
                 describe(&batch, report);
                 let help = format!("look at the bad rows in {}", self.table.quarantine);

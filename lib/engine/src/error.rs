@@ -25,6 +25,16 @@ pub enum Error {
         /// The file.
         location: String,
     },
+    /// A data or delete file of a table is missing or damaged.
+    #[error("table {table} cannot be read: its file {location} {problem}")]
+    TableFile {
+        /// The table.
+        table: String,
+        /// The file.
+        location: String,
+        /// Completes "{location} …".
+        problem: String,
+    },
     /// The table or its files use something that cannot be read right.
     #[error("{subject} cannot be read: {reason}")]
     Unsupported {
@@ -76,6 +86,20 @@ pub enum Error {
         /// What did not fit.
         reason: String,
     },
+    /// The disk that operators spill to is full.
+    #[error("{subject}: the disk of the spill folder {folder} is full")]
+    SpillFull {
+        /// The statement's name: a check, a query.
+        subject: String,
+        /// The folder.
+        folder: String,
+        /// What the system said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The caller asked to stop. What was staged has been taken back.
+    #[error("stopped")]
+    Stopped,
     /// A defect or a failure of arrow, parquet or DataFusion while working on batches.
     #[error("{action}: {source}")]
     Compute {

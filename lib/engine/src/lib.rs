@@ -14,6 +14,7 @@ mod partition;
 pub mod raw;
 mod rules;
 mod session;
+mod stop;
 mod tasks;
 mod transform;
 mod types;
@@ -28,6 +29,7 @@ pub use metrics::{FileMetrics, MetricsMode, MetricsModes, file_metrics};
 pub use parquet_file::{ParquetFile, ROW_NUMBER, ReadOptions};
 pub use partition::{Partitioned, Partitioner};
 pub use session::{Session, SessionOptions};
+pub use stop::Stop;
 pub use transform::transform_array;
 pub use types::{arrow_schema, arrow_type, field_id, iceberg_type};
 pub use writer::{

@@ -18,13 +18,14 @@ mod upload;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, atomic::Ordering},
+    time::Duration,
 };
 
 use arrow::array::RecordBatch;
 use lake::spec::{DataFile, Struct, TableMetadata};
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
-    task::JoinHandle,
+    task::{AbortHandle, JoinHandle},
 };
 
 use crate::{Error, Partitioner, Result, types::arrow_schema};
@@ -49,6 +50,10 @@ pub fn check_settings(metadata: &TableMetadata) -> Result<()> {
     FileSettings::new(metadata.properties(), None).map(drop)
 }
 
+/// How long [`TableWriter::abort`] waits for uploads under way: a service that does not answer must not hold up a process
+/// that was asked to end.
+const ABORT_WAIT: Duration = Duration::from_secs(20);
+
 /// Writes batches into files of one table.
 ///
 /// Every partition has one writer, so a partition gets one file after the other. Dropping the writer gives up what is
@@ -58,7 +63,8 @@ pub struct TableWriter {
     shared: Arc<Shared>,
     partitioner: Partitioner,
     senders: Vec<mpsc::Sender<Message>>,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
+    aborts: Vec<AbortHandle>,
     /// The shard of every partition seen so far.
     shard_of: Mutex<HashMap<Struct, usize>>,
 }
@@ -69,19 +75,21 @@ impl TableWriter {
     pub fn new(options: TableWriterOptions) -> Result<Self> {
         let partitioner = Partitioner::new(&options.schema, &options.spec)?;
         let shared = Arc::new(Shared::new(&options)?);
-        let (mut senders, mut tasks) = (Vec::new(), Vec::new());
+        let (mut senders, mut tasks) = (Vec::new(), Vec::<JoinHandle<()>>::new());
         for _ in 0..shared.shards {
             let (sender, messages) = mpsc::channel(MESSAGES_MAX);
             senders.push(sender);
             tasks.push(tokio::spawn(Shard::new(Arc::clone(&shared)).run(messages)));
         }
-        Ok(Self { shared, partitioner, senders, tasks, shard_of: Mutex::default() })
+        let aborts = tasks.iter().map(JoinHandle::abort_handle).collect();
+        Ok(Self { shared, partitioner, senders, tasks: tasks.into(), aborts, shard_of: Mutex::default() })
     }
 
     /// Takes a batch in the layout of [`crate::arrow_schema`]; returns when there is room for the next. May be called
     /// from many tasks at once: the batches come in no particular order then.
     ///
-    /// Fails for a batch of another layout, for NULL in a required column, and with the failure of an earlier batch.
+    /// Fails for a batch of another layout, for NULL in a required column, and when an earlier batch has failed: why, is for
+    /// [`Self::failure`] to say.
     pub async fn write(&self, batch: RecordBatch) -> Result<()> {
         if batch.num_rows() == 0 {
             return Ok(());
@@ -99,7 +107,7 @@ impl TableWriter {
         drop(input);
         for (sender, slices) in self.senders.iter().zip(slices) {
             if !slices.is_empty() && sender.send(Message::Rows(slices)).await.is_err() {
-                return Err(self.shared.take_failure());
+                return Err(Shared::failed_before());
             }
         }
         Ok(())
@@ -111,37 +119,58 @@ impl TableWriter {
         self.shared.written().clone()
     }
 
+    /// The first failure of storing or encoding, once: what is written at the same time fails because of it.
+    pub fn failure(&self) -> Option<Error> {
+        lock(&self.shared.failure).take()
+    }
+
     /// The most memory that row groups and sort buffers took at once, in bytes.
     pub fn encoded_bytes_peak(&self) -> usize {
         self.shared.encoded_bytes_peak.load(Ordering::SeqCst)
     }
 
     /// Ends all files and describes them, ordered by location. They are durable. After a failure none of them is left
-    /// behind, as far as they can be deleted.
-    pub async fn close(mut self) -> Result<Vec<DataFile>> {
+    /// behind, as far as they can be deleted. May be dropped: then [`Self::abort`] takes everything back.
+    pub async fn close(&self) -> Result<Vec<DataFile>> {
+        for sender in &self.senders {
+            // One that has failed hears nothing more.
+            _ = sender.send(Message::End).await;
+        }
         self.join().await;
         if self.shared.has_failed.load(Ordering::SeqCst) {
             self.delete_written().await.unwrap_or_else(|error| {
                 tracing::warn!(error = &error as &dyn std::error::Error, "files of a failed writer were not deleted");
             });
-            return Err(self.shared.take_failure());
+            return Err(self.failure().unwrap_or_else(Shared::failed_before));
         }
         let mut files = std::mem::take(&mut *lock(&self.shared.finished));
         files.sort_by(|a, b| a.file_path().cmp(b.file_path()));
         Ok(files)
     }
 
-    /// Gives up and deletes what was written.
-    pub async fn abort(mut self) -> Result<()> {
+    /// Gives up, also while others still hand in batches: waits for uploads under way, since one that nobody waits for may
+    /// still become an object, and deletes what was written.
+    pub async fn abort(&self) -> Result<()> {
         self.shared.is_given_up.store(true, Ordering::SeqCst);
-        self.join().await;
+        self.shared.input_memory.close();
+        for sender in &self.senders {
+            // A full queue wakes its shard as well, and a shard that has ended needs no waking.
+            _ = sender.try_send(Message::End);
+        }
+        if tokio::time::timeout(ABORT_WAIT, self.join()).await.is_err() {
+            tracing::warn!("uploads under way were not answered in time: files of this run may stay behind");
+            self.aborts.iter().for_each(AbortHandle::abort);
+        }
         self.delete_written().await
     }
 
-    async fn join(&mut self) {
-        self.senders.clear();
-        for task in std::mem::take(&mut self.tasks) {
-            if let Err(error) = task.await {
+    /// Waits for all shards. May be dropped and called again.
+    async fn join(&self) {
+        let mut tasks = self.tasks.lock().await;
+        while let Some(task) = tasks.last_mut() {
+            let ended = task.await;
+            tasks.pop();
+            if let Err(error) = ended {
                 self.shared.fail(Error::compute("failed to write", error));
             }
         }
@@ -162,9 +191,9 @@ impl TableWriter {
         let _waiting = Waiting::begin(&shared.waiting);
         // Shards that nothing is sent to would keep what they have gathered. What they get from now on they do not.
         for sender in &self.senders {
-            sender.send(Message::Drain).await.map_err(|_| shared.take_failure())?;
+            sender.send(Message::Drain).await.map_err(|_| Shared::failed_before())?;
         }
-        Arc::clone(&shared.input_memory).acquire_many_owned(permits).await.map_err(|_| shared.take_failure())
+        Arc::clone(&shared.input_memory).acquire_many_owned(permits).await.map_err(|_| Shared::failed_before())
     }
 
     /// Partitions are dealt out in turn: a hash would give some shards several of the few that matter.

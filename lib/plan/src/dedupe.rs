@@ -14,4 +14,4 @@ mod plan;
 pub use decide::{FILES_PER_RUN_MAX, decide, pending_since};
 pub use facts::{AppliedRun, Facts, LeftOut, RawFile, Request, TableFacts, TargetFile};
 pub use mark::PartitionMark;
-pub use plan::{DedupePlan, MayRewrite, PartitionPlan, RunPlan};
+pub use plan::{DedupePlan, MayRewrite, PartitionPlan, Refusal, RunPlan};

@@ -41,8 +41,8 @@ pub async fn check_keys(session: &Session, curated: &CuratedTable, key: &[String
         let reason = format!("it has no column {unknown}");
         return Err(Error::Unsupported { subject: format!("table {table}"), reason });
     }
-    let context =
-        context_of(session, vec![(table.clone(), curated.with_file_column())]).map_err(|error| failed(table, error))?;
+    let context = context_of(session, vec![(table.clone(), curated.with_file_column())])
+        .map_err(|error| failed(session, table, error))?;
     let keys: Vec<String> = key.iter().map(|column| quoted(column)).collect();
     let from = format!("{}.{}", quoted(table.namespace()), quoted(table.name()));
 
@@ -55,7 +55,7 @@ pub async fn check_keys(session: &Session, curated: &CuratedTable, key: &[String
         let schema = Arc::clone(frame.schema().inner());
         Ok(concat_batches(&schema, &frame.collect().await?)?)
     };
-    let duplicates: RecordBatch = duplicates.await.map_err(|error| failed(table, error))?;
+    let duplicates: RecordBatch = duplicates.await.map_err(|error| failed(session, table, error))?;
     if duplicates.num_rows() == 0 {
         return Ok(Vec::new());
     }
@@ -70,12 +70,12 @@ pub async fn check_keys(session: &Session, curated: &CuratedTable, key: &[String
         context.register_table("duplicates", Arc::new(MemTable::try_new(schema, vec![vec![batch]])?))?;
         context.sql(&statement).await?.collect().await
     };
-    let files = files.await.map_err(|error| failed(table, error))?;
-    describe(key, &duplicates, &files).map_err(|error| failed(table, error))
+    let files = files.await.map_err(|error| failed(session, table, error))?;
+    describe(key, &duplicates, &files).map_err(|error| failed(session, table, error))
 }
 
-fn failed(table: &TableName, error: DataFusionError) -> Error {
-    sql_error(&format!("key check of table {table}"), error)
+fn failed(session: &Session, table: &TableName, error: DataFusionError) -> Error {
+    sql_error(session, &format!("key check of table {table}"), error)
 }
 
 fn quoted(name: &str) -> String {

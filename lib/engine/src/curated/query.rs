@@ -1,7 +1,11 @@
 //! SQL over curated tables: reading statements only, and none that reads a whole partitioned table unasked.
 
-use std::sync::Arc;
+use std::{
+    io::{self, ErrorKind},
+    sync::Arc,
+};
 
+use arrow::error::ArrowError;
 use contract::TableName;
 use datafusion::{
     catalog::CatalogProviderList,
@@ -33,7 +37,7 @@ pub async fn query(
     allow_full_scan: bool,
 ) -> Result<SendableRecordBatchStream> {
     let names: Vec<String> = tables.iter().map(|(name, _)| name.to_string()).collect();
-    let failed = |error| explain(sql_error("query", error), &names);
+    let failed = |error| explain(sql_error(session, "query", error), &names);
     let context = context_of(session, tables).map_err(failed)?;
     let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     let frame = context.sql_with_options(sql, read_only).await.map_err(failed)?;
@@ -44,34 +48,67 @@ pub async fn query(
     execute_stream(Arc::clone(&plan) as Arc<dyn ExecutionPlan>, context.task_ctx()).map_err(failed)
 }
 
-/// Our own error where one caused a failure of DataFusion, and otherwise what DataFusion says of `subject`.
-pub fn sql_error(subject: &str, error: DataFusionError) -> Error {
-    match error {
-        DataFusionError::External(source) => match source.downcast::<Error>() {
-            Ok(own) => *own,
-            Err(source) => sql(subject, DataFusionError::External(source)),
-        },
-        DataFusionError::ArrowError(source, backtrace) => match *source {
-            arrow::error::ArrowError::ExternalError(source) if source.is::<DataFusionError>() => {
-                match source.downcast::<DataFusionError>() {
-                    Ok(error) => sql_error(subject, *error),
-                    Err(source) => sql(subject, DataFusionError::External(source)),
-                }
+/// What a failure of DataFusion means: our own error where one caused it, a limit of the session that was reached, and
+/// otherwise what DataFusion says of `subject`.
+pub fn sql_error(session: &Session, subject: &str, error: DataFusionError) -> Error {
+    let options = session.options();
+    match own(error) {
+        Ok(own) => own,
+        Err(error) => {
+            if let DataFusionError::ResourcesExhausted(reason) = error.find_root() {
+                // Before the last line it lists who has how much.
+                let reason = reason.rsplit("Error: ").next().unwrap_or_default().trim();
+                let reason = format!("{subject}: {reason}");
+                return Error::Memory { limit_bytes: options.memory_limit_bytes, reason };
             }
-            other => sql(subject, DataFusionError::ArrowError(Box::new(other), backtrace)),
-        },
-        DataFusionError::Context(_, error) => sql_error(subject, *error),
-        DataFusionError::Diagnostic(_, error) => sql_error(subject, *error),
-        DataFusionError::Shared(error) => match Arc::try_unwrap(error) {
-            Ok(error) => sql_error(subject, error),
-            Err(error) => sql(subject, DataFusionError::Shared(error)),
-        },
-        other => sql(subject, other),
+            if let Some(full) = disk_full(&error) {
+                let folder = options.spill_dir.display().to_string();
+                return Error::SpillFull { subject: subject.to_owned(), folder, source: full.to_string().into() };
+            }
+            Error::Sql { subject: subject.to_owned(), source: Box::new(error) }
+        }
     }
 }
 
-fn sql(subject: &str, error: DataFusionError) -> Error {
-    Error::Sql { subject: subject.to_owned(), source: Box::new(error) }
+/// Our own error beneath one of DataFusion's.
+fn own(error: DataFusionError) -> std::result::Result<Error, DataFusionError> {
+    match error {
+        DataFusionError::External(source) => match source.downcast::<Error>() {
+            Ok(own) => Ok(*own),
+            Err(source) => Err(DataFusionError::External(source)),
+        },
+        DataFusionError::ArrowError(source, backtrace) => match *source {
+            ArrowError::ExternalError(source) if source.is::<DataFusionError>() => match source.downcast() {
+                Ok(error) => own(*error),
+                Err(source) => Err(DataFusionError::External(source)),
+            },
+            other => Err(DataFusionError::ArrowError(Box::new(other), backtrace)),
+        },
+        DataFusionError::Context(_, error) | DataFusionError::Diagnostic(_, error) => own(*error),
+        DataFusionError::Shared(error) => match Arc::try_unwrap(error) {
+            Ok(error) => own(error),
+            Err(error) => Err(DataFusionError::Shared(error)),
+        },
+        other => Err(other),
+    }
+}
+
+/// Only spilling writes to a disk of this machine.
+fn disk_full(error: &DataFusionError) -> Option<&io::Error> {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        let arrow = match error.downcast_ref() {
+            Some(ArrowError::IoError(_, inner)) => Some(inner),
+            _ => None,
+        };
+        let found = arrow.or_else(|| error.downcast_ref());
+        let is_full = |error: &&io::Error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+        if let Some(found) = found.filter(is_full) {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// Says which tables there are when one was not found.

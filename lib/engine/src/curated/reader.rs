@@ -173,7 +173,8 @@ impl TableReader {
         columns: &[i32],
         options: RowOptions,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-        let deletes = self.shared.deletes.for_file(&self.shared, entry).await?;
+        let deletes =
+            self.shared.deletes.for_file(&self.shared, entry).await.map_err(|error| self.shared.damaged(error))?;
         let mut wanted = self.fields(columns)?;
         wanted.extend(deletes.key_fields().cloned());
         let constants = self.shared.identity_values(entry);
@@ -194,6 +195,8 @@ impl TableReader {
             map,
             deletes,
         };
+        let shared = Arc::clone(&self.shared);
+        let batches = batches.map_err(move |error| shared.damaged(error));
         Ok(batches.and_then(move |batch| std::future::ready(rows.of(&batch))).try_filter(has_rows).boxed())
     }
 
@@ -260,7 +263,22 @@ impl Shared {
     pub(super) async fn open(&self, file: &DataFile) -> Result<ParquetFile> {
         let location = file.file_path();
         let (store, path) = self.table.storage.resolve(location)?;
-        ParquetFile::open(store, path, location.to_owned(), file.file_size_in_bytes(), None).await
+        let opened = ParquetFile::open(store, path, location.to_owned(), file.file_size_in_bytes(), None).await;
+        opened.map_err(|error| self.damaged(error))
+    }
+
+    /// What a file that cannot be read means, when it is one of the table's own.
+    fn damaged(&self, error: Error) -> Error {
+        let table = || self.table.name.to_string();
+        match error {
+            Error::Replaced { location } => {
+                Error::TableFile { table: table(), location, problem: "is gone, or another object is there".to_owned() }
+            }
+            Error::Unreadable { location, reason } => {
+                Error::TableFile { table: table(), location, problem: format!("is damaged: {reason}") }
+            }
+            other => other,
+        }
     }
 
     /// A column that equality deletes compare. It may have been dropped since, and its deletes still hold.

@@ -10,6 +10,7 @@ use lake::{KeyScope, Removal, StagedFile, Storage, discard_staged, spec};
 use super::{
     candidates::Candidates,
     footprint::{Footprint, FootprintShape},
+    gates::closed_gates,
     keys::{FileRejects, KeyPass},
     matching::{Matching, settle},
     payload::Payload,
@@ -21,7 +22,7 @@ use super::{
     winners::{ENTRY_BYTES, RankBytes, Round, resolve},
 };
 use crate::{
-    DeleteFileName, Error, PositionDeleteOptions, Result, Session,
+    DeleteFileName, Error, PositionDeleteOptions, Result, Session, Stop,
     curated::TableReader,
     raw::{BoundInterval, RawInterval},
     rules::Rules,
@@ -57,6 +58,8 @@ pub struct Dedupe<'a> {
     pub tombstones: Option<String>,
     /// Where to write their next version: a location that nothing has.
     pub tombstones_next: String,
+    /// Whether to stop. What is read is then dropped, and what is staged taken back.
+    pub stop: Stop,
 }
 
 /// What the batch amounted to.
@@ -102,7 +105,7 @@ pub enum Outcome {
 }
 
 /// Judges, dedupes, matches and writes an interval. A file that turns out to be damaged is set aside, and the rest is done
-/// again without it.
+/// again without it. After an error nothing that was staged is left behind, as far as it can be deleted.
 pub async fn execute(dedupe: &Dedupe<'_>, mut interval: RawInterval) -> Result<Outcome> {
     loop {
         let bound = Arc::new(BoundInterval::bind(interval, arrow_schema(&dedupe.schema)?, dedupe.contract)?);
@@ -118,6 +121,33 @@ pub async fn execute(dedupe: &Dedupe<'_>, mut interval: RawInterval) -> Result<O
 }
 
 async fn run(dedupe: &Dedupe<'_>, bound: &Arc<BoundInterval>) -> Result<Outcome> {
+    match dedupe.stop.unless(judge(dedupe, bound)).await? {
+        Judged::GateClosed { batch, reasons } => Ok(Outcome::GateClosed { batch, reasons }),
+        Judged::Ready { batch, payload, touched, key_scope, tombstones } => {
+            let (added, added_deletes) = stage(dedupe, &payload, &touched, tombstones.as_ref(), &batch.balance).await?;
+            let (removed, referenced) = (touched.removals(), touched.referenced());
+            let tombstones = tombstones.map(|_| dedupe.tombstones_next.clone());
+            Ok(Outcome::Staged { batch, added, added_deletes, removed, referenced, key_scope, tombstones })
+        }
+    }
+}
+
+/// What the rows are, before anything is staged.
+enum Judged {
+    GateClosed {
+        batch: Batch,
+        reasons: Vec<String>,
+    },
+    Ready {
+        batch: Batch,
+        payload: Arc<Payload>,
+        touched: Touched,
+        key_scope: KeyScope,
+        tombstones: Option<RecordBatch>,
+    },
+}
+
+async fn judge(dedupe: &Dedupe<'_>, bound: &Arc<BoundInterval>) -> Result<Judged> {
     let options = dedupe.session.options();
     let threads = options.threads.max(1);
     let rules = Arc::new(Rules::compile(dedupe.contract, bound.schema(), dedupe.session)?);
@@ -153,25 +183,11 @@ async fn run(dedupe: &Dedupe<'_>, bound: &Arc<BoundInterval>) -> Result<Outcome>
     let reasons = closed_gates(dedupe.contract, &batch);
     if !reasons.is_empty() {
         payload.write_batch(None).await?;
-        return Ok(Outcome::GateClosed { batch, reasons });
+        return Ok(Judged::GateClosed { batch, reasons });
     }
     let key_scope = found.footprint.key_scope(&pass.shape, &dedupe.schema);
-    let tombstones = match &found.tombstones {
-        Some(batch) => {
-            tombstones::write(dedupe.storage, &dedupe.tombstones_next, batch).await?;
-            Some(dedupe.tombstones_next.clone())
-        }
-        None => None,
-    };
     let touched = Touched::decide(dedupe.contract.merge_mode, dedupe.table.as_deref(), found.touched);
-    let staged = stage(dedupe, &payload, &touched, &batch.balance).await;
-    if staged.is_err() {
-        // A damaged file is set aside and all is done again: under the same name.
-        discard_staged(dedupe.storage, &dedupe.contract.table, tombstones.iter().cloned().collect()).await;
-    }
-    let (added, added_deletes) = staged?;
-    let (removed, referenced) = (touched.removals(), touched.referenced());
-    Ok(Outcome::Staged { batch, added, added_deletes, removed, referenced, key_scope, tombstones })
+    Ok(Judged::Ready { batch, payload, touched, key_scope, tombstones: found.tombstones })
 }
 
 struct Found {
@@ -276,56 +292,64 @@ fn merge_touched(all: &mut Vec<TouchedFile>, more: Vec<TouchedFile>) {
     }
 }
 
-/// Writes the batch, what stays of the files that are written again, and the deletes of the others. What was written must
-/// be what was counted.
+/// Writes tombstones, rows and position deletes. What was staged is taken back when the rest of it fails.
 async fn stage(
     dedupe: &Dedupe<'_>,
     payload: &Arc<Payload>,
     touched: &Touched,
+    tombstones: Option<&RecordBatch>,
     balance: &Balance,
 ) -> Result<(Vec<spec::DataFile>, Vec<StagedFile>)> {
-    if balance.is_noop() {
-        payload.write_batch(None).await?;
-        return Ok((Vec::new(), Vec::new()));
-    }
-    let writer = Arc::new(TableWriter::new(dedupe.writer.clone())?);
     let staged = async {
-        let survivors = payload.rewrite(&touched.rewritten, &writer).await?;
-        let written = payload.write_batch(Some(&writer)).await?;
-        Ok::<_, Error>((survivors, written))
-    }
-    .await;
-    let writer = Arc::try_unwrap(writer).map_err(|_| Error::Unsupported {
-        subject: "the writer".to_owned(),
-        reason: "a task still holds it".to_owned(),
-    })?;
-    let (survivors, written) = match staged {
-        Ok(counts) => counts,
-        Err(error) => {
-            if let Err(error) = writer.abort().await {
-                tracing::warn!(%error, "failed to remove staged files");
-            }
-            return Err(error);
+        if let Some(batch) = tombstones {
+            // One small object, whose answer is waited for: an upload that is dropped may still become an object.
+            tombstones::write(dedupe.storage, &dedupe.tombstones_next, batch).await?;
+        }
+        if balance.is_noop() {
+            dedupe.stop.unless(payload.write_batch(None)).await?;
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let writer = Arc::new(TableWriter::new(dedupe.writer.clone())?);
+        let rows = dedupe.stop.unless(write_rows(payload, touched, &writer, balance)).await;
+        let written = match rows {
+            // Small objects like tombstones.
+            Ok(files) => touched.write_deletes(&delete_options(dedupe)).await.map(|deletes| (files, deletes)),
+            Err(error) => Err(error),
+        };
+        let Err(error) = written else { return written };
+        let cause = writer.failure();
+        if let Err(error) = writer.abort().await {
+            tracing::warn!(%error, "failed to remove staged files");
+        }
+        match error {
+            Error::Stopped => Err(Error::Stopped),
+            error => Err(cause.unwrap_or(error)),
         }
     };
+    let staged = staged.await;
+    let is_ours = !matches!(&staged, Err(Error::Lake(lake::Error::Occupied { .. })));
+    if staged.is_err() && tombstones.is_some() && is_ours {
+        discard_staged(dedupe.storage, &dedupe.contract.table, vec![dedupe.tombstones_next.clone()]).await;
+    }
+    staged
+}
+
+/// Writes the batch and what stays of the files that are written again. What was written must be what was counted.
+async fn write_rows(
+    payload: &Arc<Payload>,
+    touched: &Touched,
+    writer: &Arc<TableWriter>,
+    balance: &Balance,
+) -> Result<Vec<spec::DataFile>> {
+    let survivors = payload.rewrite(&touched.rewritten, writer).await?;
+    let written = payload.write_batch(Some(writer)).await?;
     let files = writer.close().await?;
     let in_files: u64 = files.iter().map(|file| file.record_count()).sum();
     let expected = balance.inserted + balance.updated - balance.deleted;
-    let deletes = if written == expected && in_files == survivors + expected {
-        touched.write_deletes(&delete_options(dedupe)).await
-    } else {
-        Err(Error::Balance { read: survivors + expected, accounted: in_files })
-    };
-    match deletes {
-        Ok(deletes) => Ok((files, deletes)),
-        Err(error) => {
-            let locations = files.iter().map(|file| file.file_path().to_owned()).collect();
-            if let Err(error) = dedupe.storage.delete_all(locations).await {
-                tracing::warn!(%error, "failed to remove staged files");
-            }
-            Err(error)
-        }
+    if written != expected || in_files != survivors + expected {
+        return Err(Error::Balance { read: survivors + expected, accounted: in_files });
     }
+    Ok(files)
 }
 
 fn delete_options(dedupe: &Dedupe<'_>) -> PositionDeleteOptions {
@@ -369,31 +393,4 @@ fn warnings(rules: &Rules, broken_rows: &[u64]) -> Vec<QualityResult> {
         expected: "0".to_owned(),
     };
     checks.map(result).collect()
-}
-
-fn closed_gates(contract: &Contract, batch: &Batch) -> Vec<String> {
-    let mut reasons = Vec::new();
-    let (balance, thresholds) = (&batch.balance, &contract.thresholds);
-    if let Some(max) = thresholds.invalid_rows_max.filter(|max| balance.invalid > *max) {
-        reasons.push(format!("{} rows are invalid, etl.maxInvalidRows allows {max}", balance.invalid));
-    }
-    if let Some(max) = thresholds.invalid_ratio_max {
-        #[expect(clippy::cast_precision_loss, reason = "a ratio")]
-        let ratio = balance.invalid as f64 / balance.read.max(1) as f64;
-        if ratio > max {
-            reasons.push(format!(
-                "{:.2} % of rows are invalid, etl.maxInvalidRatio allows {:.2} %",
-                ratio * 100.0,
-                max * 100.0
-            ));
-        }
-    }
-    if let Some(min) = thresholds.rows_min.filter(|min| balance.read < *min) {
-        reasons.push(format!("{} rows were read, etl.minRows asks for {min}", balance.read));
-    }
-    for check in batch.quality.iter().filter(|check| !check.passed && check.severity == "error") {
-        let observed = check.observed.map_or_else(|| "NULL".to_owned(), |number| number.to_string());
-        reasons.push(format!("check {} gave {observed}, it must be {}", check.rule, check.expected));
-    }
-    reasons
 }

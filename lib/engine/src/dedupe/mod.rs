@@ -12,6 +12,7 @@ mod candidates;
 mod compare;
 mod execute;
 mod footprint;
+mod gates;
 mod keys;
 mod matching;
 mod payload;

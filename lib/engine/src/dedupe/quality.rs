@@ -25,7 +25,8 @@ use serde::Serialize;
 
 use super::verdicts::{Verdict, Verdicts};
 use crate::{
-    Error, Result, Session,
+    Result, Session,
+    curated::sql_error,
     raw::{BoundInterval, ScanOptions},
 };
 
@@ -57,7 +58,7 @@ pub async fn run_checks(
     let mut results = Vec::new();
     for check in checks {
         let CheckScope::Table { query, at_least, at_most, exclusive, not } = &check.scope else { continue };
-        let failed = |source| Error::Sql { subject: format!("check {}", check.name), source: Box::new(source) };
+        let failed = |error| sql_error(session, &format!("check {}", check.name), error);
         let rows = BatchRows { interval: Arc::clone(interval), verdicts: Arc::clone(verdicts) };
         let context = session.context();
         context.deregister_table(OBJECT).map_err(failed)?;

@@ -11,7 +11,7 @@ use arrow::{
     datatypes::{Field, Schema},
 };
 use jiff::tz::TimeZone;
-use lake::Storage;
+use lake::{Operation, Storage};
 use object_store::ObjectStoreExt;
 use parquet::{
     arrow::ArrowWriter,
@@ -159,7 +159,7 @@ async fn put(batch: &RecordBatch, input: &RawInput, target: &QuarantineTarget) -
     store
         .put(&path, bytes.into())
         .await
-        .map_err(|source| Error::compute(format!("failed to write {location}"), source))?;
+        .map_err(|error| lake::Error::from_store(Operation::Write, &location, error))?;
     Ok(size)
 }
 

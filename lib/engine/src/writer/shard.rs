@@ -26,6 +26,8 @@ pub(super) enum Message {
     Rows(Vec<(Struct, Slice)>),
     /// Somebody waits for memory: encode what has been gathered.
     Drain,
+    /// Nothing more will come.
+    End,
 }
 
 /// A task that writes some of the partitions.
@@ -81,6 +83,7 @@ impl Shard {
             self.clock += 1;
             let mut is_drained = false;
             match message {
+                Message::End => break,
                 Message::Drain => is_drained = true,
                 Message::Rows(slices) => {
                     for (key, slice) in slices {
@@ -98,6 +101,9 @@ impl Shard {
         self.drain().await?;
         let mut keys: Vec<Struct> = self.partitions.keys().cloned().collect();
         while let Some(key) = keys.pop() {
+            if self.shared.is_given_up.load(Ordering::SeqCst) {
+                return Ok(());
+            }
             self.end_file(&key).await?;
         }
         Ok(())

@@ -141,10 +141,9 @@ impl Shared {
         self.input_memory.close();
     }
 
-    /// Why nothing more can be written. The first to ask gets the cause.
-    pub(super) fn take_failure(&self) -> Error {
-        let failure = lock(&self.failure).take();
-        failure.unwrap_or_else(|| Error::compute("failed to write a batch", "the writer has failed before"))
+    /// Nothing more can be written; `failure` has the cause.
+    pub(super) fn failed_before() -> Error {
+        Error::compute("failed to write a batch", "the writer has failed before")
     }
 }
 

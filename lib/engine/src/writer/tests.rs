@@ -10,7 +10,7 @@ use arrow::{
     compute::concat_batches,
 };
 use lake::{
-    Storage,
+    Storage, StorageOptions,
     spec::{NestedField, PartitionSpec, PartitionSpecRef, PrimitiveType, Schema, SchemaRef, Transform, Type},
 };
 use parquet::{

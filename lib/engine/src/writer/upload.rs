@@ -138,8 +138,7 @@ impl Upload {
     }
 
     fn failed(&self, error: object_store::Error) -> Error {
-        let (operation, location) = (Operation::Write, self.location.clone());
-        lake::Error::Storage { operation, location, source: error.into() }.into()
+        lake::Error::from_store(Operation::Write, &self.location, error).into()
     }
 }
 

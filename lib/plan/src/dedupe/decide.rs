@@ -8,8 +8,8 @@ use crate::{
     Interval,
     columns::{self, ColumnAction},
     dedupe::{
-        AppliedRun, DedupePlan, Facts, MayRewrite, PartitionMark, PartitionPlan, RawFile, Request, RunPlan, TargetFile,
-        mark::digest,
+        AppliedRun, DedupePlan, Facts, MayRewrite, PartitionMark, PartitionPlan, RawFile, Refusal, Request, RunPlan,
+        TargetFile, mark::digest,
     },
 };
 
@@ -78,7 +78,7 @@ fn decide_interval(facts: &Facts, interval: Interval, files: Vec<&RawFile>) -> D
         };
     }
     if files.len() > FILES_PER_RUN_MAX {
-        return DedupePlan::Refused { reasons: vec![too_many(interval, files.len())] };
+        return too_many(interval, files.len());
     }
     let applied = applied_keys(facts, &files, |_| true);
     let new = files.len() - applied.len();
@@ -93,9 +93,8 @@ fn decide_interval(facts: &Facts, interval: Interval, files: Vec<&RawFile>) -> D
 
 /// Of an interval, only what is not in the table yet: without a key, rows that are taken again are there twice.
 fn decide_interval_without_key(facts: &Facts, interval: Interval, files: Vec<&RawFile>) -> DedupePlan {
-    let reasons = counted_twice(facts, &files);
-    if !reasons.is_empty() {
-        return DedupePlan::Refused { reasons };
+    if let Some(reason) = counted_twice(facts, &files) {
+        return DedupePlan::Refused { refusal: Refusal::CountsTwice, reasons: vec![reason] };
     }
     let applied = applied_keys(facts, &files, |_| true);
     let new: Vec<_> = files.iter().copied().filter(|file| !applied.contains(file.key.as_str())).collect();
@@ -107,7 +106,7 @@ fn decide_interval_without_key(facts: &Facts, interval: Interval, files: Vec<&Ra
         };
     }
     if new.len() > FILES_PER_RUN_MAX {
-        return DedupePlan::Refused { reasons: vec![too_many(interval, new.len())] };
+        return too_many(interval, new.len());
     }
     let reason = match applied.len() {
         0 => "no earlier run covers it".to_owned(),
@@ -119,36 +118,29 @@ fn decide_interval_without_key(facts: &Facts, interval: Interval, files: Vec<&Ra
     run(facts, Some(interval), new, marks, vec![reason])
 }
 
-/// Why files of a table without a key cannot be told from those that are in it.
-fn counted_twice(facts: &Facts, files: &[&RawFile]) -> Vec<String> {
-    let mut reasons = Vec::new();
-    for (arrival, files) in by_partition(files) {
+/// Why files of a table without a key cannot be told from those that are in it; the first reason says it for all.
+fn counted_twice(facts: &Facts, files: &[&RawFile]) -> Option<String> {
+    by_partition(files).into_iter().find_map(|(arrival, files)| {
         let start = arrival.start();
-        let changed = facts.marks.get(&start).is_some_and(|mark| mark.applied(&files).is_empty());
-        if changed {
-            reasons.push(format!(
+        match facts.marks.get(&start) {
+            Some(mark) if mark.applied(&files).is_empty() => Some(format!(
                 "files of raw partition {start} that are in the table have changed or gone since, and without a key their \
                  rows cannot be found: delete what the table has of them, then take the partition with --replay"
-            ));
-        }
-        if facts.forgotten_before.is_some_and(|limit| start < limit) && !facts.marks.contains_key(&start) {
-            reasons.push(format!(
+            )),
+            None if facts.forgotten_before.is_some_and(|limit| start < limit) => Some(format!(
                 "the ledger no longer knows whether raw partition {start} is in the table, and without a key its rows \
                  could be there twice: check, then take it with --replay"
-            ));
+            )),
+            _ => None,
         }
-    }
-    // One of many partitions says it for all.
-    reasons.truncate(1);
-    reasons
+    })
 }
 
 /// Of the pending window, only what is not in the table yet.
 fn decide_pending(facts: &Facts, files: Vec<&RawFile>) -> DedupePlan {
     if !facts.is_keyed {
-        let reasons = counted_twice(facts, &files);
-        if !reasons.is_empty() {
-            return DedupePlan::Refused { reasons };
+        if let Some(reason) = counted_twice(facts, &files) {
+            return DedupePlan::Refused { refusal: Refusal::CountsTwice, reasons: vec![reason] };
         }
     }
     let applied = applied_keys(facts, &files, |_| true);
@@ -167,8 +159,11 @@ fn decide_pending(facts: &Facts, files: Vec<&RawFile>) -> DedupePlan {
         pending.retain(|file| file.arrival < cut);
         if pending.is_empty() {
             let partition = cut.map(|cut| cut.to_string()).unwrap_or_default();
-            let reason = format!("raw partition {partition} alone holds more than {FILES_PER_RUN_MAX} new files");
-            return DedupePlan::Refused { reasons: vec![reason] };
+            let reason = format!(
+                "raw partition {partition} alone holds more than {FILES_PER_RUN_MAX} new files: join small ones before \
+                 they are taken in, or write a finer path template"
+            );
+            return DedupePlan::Refused { refusal: Refusal::TooManyFiles, reasons: vec![reason] };
         }
         reasons.push(format!("the oldest {} are taken now, the rest by the next run", pending.len()));
     }
@@ -212,10 +207,11 @@ fn applied_keys<'a>(facts: &Facts, files: &[&'a RawFile], which: impl Fn(&Partit
         .collect()
 }
 
-fn too_many(interval: Interval, files: usize) -> String {
-    format!(
+fn too_many(interval: Interval, files: usize) -> DedupePlan {
+    let reason = format!(
         "{interval} holds {files} raw files and a run takes at most {FILES_PER_RUN_MAX}: split it with --start and --end"
-    )
+    );
+    DedupePlan::Refused { refusal: Refusal::TooManyFiles, reasons: vec![reason] }
 }
 
 fn marks(facts: &Facts, files: &[&RawFile]) -> BTreeMap<Timestamp, PartitionMark> {
@@ -249,7 +245,7 @@ fn run(
             .into_iter()
             .map(|column| format!("{column}: add it to the contract, or set evolve or discard"))
             .collect();
-        return DedupePlan::Refused { reasons };
+        return DedupePlan::Refused { refusal: Refusal::UnknownColumns, reasons };
     }
     let event_time = event_time(&files);
     DedupePlan::Run(Box::new(RunPlan {

@@ -12,6 +12,18 @@ use crate::{
     dedupe::{LeftOut, PartitionMark, RawFile, decide::count},
 };
 
+/// What sort of reason keeps a run from starting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// More raw files than one run takes.
+    TooManyFiles,
+    /// Columns that a frozen contract does not know: a quality gate.
+    UnknownColumns,
+    /// Rows of a table without a key that it may hold already.
+    CountsTwice,
+}
+
 /// What a run will do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "decision", rename_all = "snake_case")]
@@ -30,6 +42,8 @@ pub enum DedupePlan {
     },
     /// The run must not start.
     Refused {
+        /// What sort of reason.
+        refusal: Refusal,
         /// Why, and what to do.
         reasons: Vec<String>,
     },
@@ -109,7 +123,7 @@ impl fmt::Display for DedupePlan {
                 write!(f, "already applied by run {run_id}: {reason}")
             }
             Self::AlreadyApplied { run_id: None, reason } => write!(f, "already applied: {reason}"),
-            Self::Refused { reasons } => write!(f, "refused: {}", reasons.join("; ")),
+            Self::Refused { reasons, .. } => write!(f, "refused: {}", reasons.join("; ")),
             Self::Run(plan) => plan.fmt(f),
         }
     }

@@ -66,15 +66,14 @@ async fn few_files_are_open_at_once() {
     assert_eq!((files.len(), all_numbers(&files)), (100, (0..1_000).collect()));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn large_files_go_in_parts() {
-    use arrow::array::BinaryViewArray;
-    let folder = TempDir::new().unwrap();
+fn noise_schema() -> SchemaRef {
     let field = NestedField::required(1, "noise", Type::Primitive(PrimitiveType::Binary));
-    let schema = Arc::new(Schema::builder().with_fields([field.into()]).build().unwrap());
-    let mut options = options(&folder, schema.clone(), spec(&schema, &[]));
-    options.properties.insert("write.parquet.row-group-size-bytes".to_owned(), "3000000".to_owned());
-    let writer = TableWriter::new(options).unwrap();
+    Arc::new(Schema::builder().with_fields([field.into()]).build().unwrap())
+}
+
+/// Batches of a megabyte each that no codec makes smaller.
+fn noise(batches: usize) -> Vec<RecordBatch> {
+    use arrow::array::BinaryViewArray;
     let mut state = 1_u64;
     let mut noise = || {
         let next = |_| {
@@ -83,13 +82,23 @@ async fn large_files_go_in_parts() {
         };
         (0..1000).map(next).collect::<Vec<u8>>()
     };
-    let mut expected = Vec::new();
-    for _ in 0..20 {
+    let mut batch = || {
         let values: Vec<Vec<u8>> = (0..1000).map(|_| noise()).collect();
         let column = BinaryViewArray::from_iter_values(&values);
-        let batch = RecordBatch::try_new(arrow_schema(&schema).unwrap(), vec![Arc::new(column)]).unwrap();
-        expected.push(batch.clone());
-        writer.write(batch).await.unwrap();
+        RecordBatch::try_new(arrow_schema(&noise_schema()).unwrap(), vec![Arc::new(column)]).unwrap()
+    };
+    (0..batches).map(|_| batch()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_files_go_in_parts() {
+    let (folder, schema) = (TempDir::new().unwrap(), noise_schema());
+    let mut options = options(&folder, schema.clone(), spec(&schema, &[]));
+    options.properties.insert("write.parquet.row-group-size-bytes".to_owned(), "3000000".to_owned());
+    let writer = TableWriter::new(options).unwrap();
+    let expected = noise(20);
+    for batch in &expected {
+        writer.write(batch.clone()).await.unwrap();
     }
     let files = writer.close().await.unwrap();
     assert_eq!(files.len(), 1);
@@ -114,6 +123,49 @@ async fn giving_up_leaves_nothing() {
     }
     writer.abort().await.unwrap();
     assert_eq!(files_in(folder.path()), 0);
+}
+
+/// Steps of a file in two parts: look, begin, send two parts, complete.
+const STEPS_IN_PARTS: u64 = 5;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_fails_for_now_says_so_and_leaves_nothing() {
+    use lake::faults::{Fault, FaultPlan, Faults};
+    let (schema, batches) = (noise_schema(), noise(10));
+    for step in 1..=STEPS_IN_PARTS {
+        for fault in [Fault::Before, Fault::After] {
+            let folder = TempDir::new().unwrap();
+            let faults = Faults::new(Some(FaultPlan { step, fault }), |_| {});
+            let mut options = options(&folder, schema.clone(), spec(&schema, &[]));
+            options.storage = Storage::new(StorageOptions { s3: None, wrapper: Some(Arc::new(faults.clone())) });
+            let writer = TableWriter::new(options).unwrap();
+            for batch in &batches {
+                // It may have failed already.
+                _ = writer.write(batch.clone()).await;
+            }
+            let error = writer.close().await.unwrap_err();
+            let is_transient = matches!(&error, Error::Lake(error) if error.is_transient());
+            assert!(is_transient, "step {step} {fault:?}: {error:?}");
+            assert_eq!(files_in(folder.path()), 0, "step {step} {fault:?}");
+            assert!(faults.steps() >= step);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_is_stopped_while_it_closes_leaves_nothing() {
+    let (folder, schema) = (TempDir::new().unwrap(), noise_schema());
+    let mut options = options(&folder, schema.clone(), spec(&schema, &[]));
+    options.target_file_bytes = 1 << 20;
+    let writer = TableWriter::new(options).unwrap();
+    for batch in noise(8) {
+        writer.write(batch).await.unwrap();
+    }
+    // Dropped after its first step: the shards go on until they are told.
+    assert!(futures::poll!(std::pin::pin!(writer.close())).is_pending());
+    writer.abort().await.unwrap();
+    assert_eq!(files_in(folder.path()), 0);
+    assert!(writer.write(noise(1).remove(0)).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -166,14 +218,14 @@ async fn a_failure_is_not_forgotten() {
     options.target_file_bytes = 1;
     options.file_name = Arc::new(|_, _| Err(Error::compute("failed to name a file", "no name left")));
     let writer = TableWriter::new(options).unwrap();
-    // Somebody is told while writing, or nobody is; closing fails all the same.
+    // Those who hand in batches meanwhile learn that it has failed, and closing says why.
     let mut told = Vec::new();
     for _ in 0..20 {
         told.extend(writer.write(rows(0, 20_000)).await.err().map(|error| error.to_string()));
     }
-    assert_eq!(told.first().map(String::as_str), Some("failed to name a file: no name left"));
+    assert_eq!(told.first().map(String::as_str), Some("failed to write a batch: the writer has failed before"));
     let error = writer.close().await.unwrap_err().to_string();
-    assert_eq!(error, "failed to write a batch: the writer has failed before");
+    assert_eq!(error, "failed to name a file: no name left");
     assert_eq!(files_in(folder.path()), 0);
 }
 

@@ -353,7 +353,13 @@ fn too_many_files_are_cut_at_a_partition_or_refused() {
     assert_eq!((plan.files.len(), plan.interval), (FILES_PER_RUN_MAX, Some(interval(0, 1))));
     insta::assert_snapshot!(decide(&facts(day(), &files, empty())), @"refused: 2025-06-01T00:00:00Z/2025-06-02T00:00:00Z holds 50001 raw files and a run takes at most 50000: split it with --start and --end");
     files.push(file("c", 0, 1));
-    insta::assert_snapshot!(decide(&facts(Request::Pending, &files, empty())), @"refused: raw partition 2025-06-01T00:00:00Z/2025-06-01T01:00:00Z alone holds more than 50000 new files");
+    // Columns that nobody knows are a gate; they do not make too many files one.
+    let mut both = facts(Request::Pending, &files, empty());
+    both.new_columns = NewColumns::Freeze;
+    both.unknown_columns = vec![UnknownColumn { name: "note".to_owned(), table_type: None, files: 1 }];
+    let DedupePlan::Refused { refusal, .. } = decide(&both) else { panic!("it is refused") };
+    assert_eq!(refusal, Refusal::TooManyFiles);
+    insta::assert_snapshot!(decide(&facts(Request::Pending, &files, empty())), @"refused: raw partition 2025-06-01T00:00:00Z/2025-06-01T01:00:00Z alone holds more than 50000 new files: join small ones before they are taken in, or write a finer path template");
 }
 
 fn without_key(request: Request, files: &[RawFile], ledger: Ledger) -> Facts {
