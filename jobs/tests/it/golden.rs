@@ -131,7 +131,7 @@ impl<'a> World<'a> {
     /// what the step expects.
     fn disturbed(&mut self, step: &Step, words: &[String], moment: u64) -> Result<(), String> {
         let mut placed = Ok(());
-        let ran = crate::faults::pause(&self.lake, words, moment, || {
+        let ran = crate::faults::pause(&self.lake, words, moment, |_| {
             placed = step.during.iter().try_for_each(|(path, object)| self.case.place(&self.lake, path, object));
         });
         placed?;

@@ -21,8 +21,8 @@ use crate::{
 /// Lakes that share the work.
 pub const TRIALS: u64 = 4;
 
-/// Processes killed while they were at work.
-pub static KILLED: AtomicU64 = AtomicU64::new(0);
+/// Processes killed while they were at work, on each tier.
+pub static KILLED: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 
 /// Processes that ended before the kill came are tried again this often for each that is wanted.
 const TRIES_MAX: u64 = 4;
@@ -63,7 +63,7 @@ pub fn run(tier: Tier, trial: u64) -> Result<(), String> {
         let at = |error: String| format!("hour {hour}, killed or ended {}: {error}", ran.exit);
         if ran.exit == -1 {
             killed += 1;
-            KILLED.fetch_add(1, Relaxed);
+            KILLED[tier as usize].fetch_add(1, Relaxed);
         }
         // The old table or the new one, nothing between.
         batches::check(&lake).map_err(at)?;

@@ -2,6 +2,7 @@
 //! Glue. What is the same on both is written once, here.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -11,7 +12,10 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{reader, services::SERVICES};
+use crate::{
+    reader,
+    services::{SERVICES, send},
+};
 
 /// A run that takes longer hangs.
 const RUN_SECONDS_MAX: u64 = 120;
@@ -77,7 +81,7 @@ pub struct TableSetup {
 /// A lake.
 #[derive(Debug)]
 pub struct Lake {
-    tier: Tier,
+    pub tier: Tier,
     catalog: Catalog,
     /// Distinguishes lakes of one tier: prefix in the bucket, namespace in Glue.
     name: String,
@@ -85,6 +89,9 @@ pub struct Lake {
     /// The time that runs are told.
     pub now: String,
 }
+
+/// What is where: pointers and objects by name.
+pub type State = BTreeMap<String, Vec<u8>>;
 
 /// How a run ended.
 #[derive(Debug)]
@@ -165,8 +172,11 @@ impl Lake {
         }
     }
 
-    fn namespace(&self) -> String {
-        self.name.replace(|c: char| !c.is_ascii_alphanumeric(), "_").to_lowercase()
+    /// The namespace of its tables in Glue.
+    pub fn namespace(&self) -> String {
+        let name = self.name.replace(|c: char| !c.is_ascii_alphanumeric(), "_").to_lowercase();
+        // The same emulator may serve several runs of the tests.
+        format!("{name}_{}", std::process::id())
     }
 
     /// A location in the lake: relative to its folder, or on S3.
@@ -204,6 +214,47 @@ impl Lake {
             (Tier::Cloud, Some(bucket)) => bucket.read_all(&format!("{}/{folder}", self.name)),
             _ => read_all(&self.dir.path().join(folder)),
         }
+    }
+
+    /// Every object of the warehouse but the records of runs, with its location, sorted.
+    pub fn warehouse(&self) -> Vec<(String, Vec<u8>)> {
+        let mut objects = match (self.tier, &SERVICES.s3) {
+            (Tier::Cloud, Some(bucket)) => bucket.read_all(&format!("{}/warehouse", self.name)),
+            _ => read_all(&self.dir.path().join("warehouse")),
+        };
+        objects.retain(|(location, _)| !location.contains("/.etl/"));
+        objects.sort();
+        objects
+    }
+
+    /// Replaces or removes an object of the warehouse.
+    pub fn set(&self, location: &str, bytes: Option<&[u8]>) {
+        match (self.tier, &SERVICES.s3, bytes) {
+            (Tier::Cloud, Some(bucket), Some(bytes)) => bucket.put(location, bytes.to_vec()),
+            (Tier::Cloud, Some(bucket), None) => bucket.delete(location),
+            (.., Some(bytes)) => fs::write(location, bytes).expect("the object is written"),
+            (.., None) => fs::remove_file(location).expect("the object is removed"),
+        }
+    }
+
+    /// What a run that fails must leave as it was: where the tables stand, and every object of the warehouse.
+    pub fn state(&self) -> State {
+        let mut state: State = self.warehouse().into_iter().collect();
+        match (self.tier, &SERVICES.glue) {
+            (Tier::Cloud, Some(glue)) => {
+                let tables = ask_glue(glue, "GetTables", &json!({"DatabaseName": self.namespace()}));
+                for table in tables["TableList"].as_array().into_iter().flatten() {
+                    let at = format!("{} {}", table["VersionId"], table["Parameters"]["metadata_location"]);
+                    state.insert(format!("pointer of {}", table["Name"]), at.into_bytes());
+                }
+            }
+            // A file without tables is as good as none.
+            _ if state.is_empty() => {}
+            _ => drop(
+                state.insert("catalog.db".to_owned(), fs::read(self.folder().join("catalog.db")).unwrap_or_default()),
+            ),
+        }
+        state
     }
 
     /// The program, in this lake.
@@ -287,6 +338,25 @@ impl Lake {
         let rows = |snapshot: &Value| snapshot["rows"].as_array().cloned().unwrap_or_default();
         Ok(snapshots.iter().filter_map(|snapshot| Some((snapshot["snapshot_id"].as_i64()?, rows(snapshot)))).collect())
     }
+}
+
+impl Drop for Lake {
+    /// A query lists all of Glue: what is left there makes every later one slower.
+    fn drop(&mut self) {
+        if let (Tier::Cloud, Some(glue), false) = (self.tier, &SERVICES.glue, std::thread::panicking()) {
+            ask_glue(glue, "DeleteDatabase", &json!({"Name": self.namespace()}));
+        }
+    }
+}
+
+/// One request to the Glue emulator, which asks for no signature.
+fn ask_glue(endpoint: &str, action: &str, request: &Value) -> Value {
+    let target = format!("AWSGlue.{action}");
+    let headers = [("X-Amz-Target", target.as_str()), ("Content-Type", "application/x-amz-json-1.1")];
+    let url = format!("{}/", endpoint.trim_end_matches('/'));
+    let answer = send("POST", &url, &headers, request.to_string().as_bytes());
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    serde_json::from_str(body).unwrap_or_default()
 }
 
 impl Running {

@@ -3,6 +3,7 @@
 //! Every test is a trial with a name; what cannot run here is ignored, never passed, and the last lines say how many ran on
 //! which tier. `cargo test -p jobs --test it -- clean` runs the trials whose name holds `clean`.
 
+mod bad_input;
 mod batches;
 mod case;
 mod faults;
@@ -13,7 +14,9 @@ mod kill;
 mod lake;
 mod merges;
 mod model;
+mod noise;
 mod property;
+mod proxy;
 mod pyiceberg;
 mod race;
 mod reader;
@@ -21,6 +24,7 @@ mod refusals;
 mod rooms;
 mod rows;
 mod services;
+mod signals;
 mod tally;
 
 use std::{io::Write, process::ExitCode};
@@ -52,7 +56,10 @@ fn main() -> ExitCode {
         trials.push(trial(Tier::Local, format!("local::property-{share}"), move || property::run(share)));
     }
     for fault in ["before", "after", "stop"] {
-        trials.push(trial(Tier::Local, format!("local::fault-{fault}"), move || faults::run(Tier::Local, fault)));
+        for tier in Tier::ALL {
+            trials.push(trial(tier, format!("{}::fault-{fault}", tier.name()), move || faults::run(tier, fault)));
+        }
+        trials.push(trial(Tier::Cloud, format!("cloud::fault-upload-{fault}"), move || faults::uploads(fault)));
     }
     for name in foreign::names() {
         trials.push(foreign_trial(name.to_owned(), move || foreign::merge(name)));
@@ -62,6 +69,29 @@ fn main() -> ExitCode {
         let trial = trial(Tier::Local, format!("local::pyiceberg-{name}"), run);
         trials.push(trial.with_ignored_flag(SERVICES.python.is_none()));
     }
+    for when in ["before", "after"] {
+        trials.push(trial(Tier::Cloud, format!("cloud::fault-glue-{when}"), move || faults::glue(when)));
+    }
+    for case in bad_input::cases() {
+        let name = format!("{}::bad-{}", case.tier.name(), case.name);
+        let needs_python = case.name == "catalog-locked" && !bad_input::has_python();
+        trials.push(given(!needs_python, trial(case.tier, name, || bad_input::run(case))));
+    }
+    let needs_root: [(&str, Run); 3] = [
+        ("full-disk", bad_input::full_disk),
+        ("full-catalog-disk", bad_input::full_catalog_disk),
+        ("full-spill-disk", bad_input::full_spill_disk),
+    ];
+    for (name, run) in needs_root {
+        trials.push(given(bad_input::can_mount(), trial(Tier::Local, format!("local::bad-{name}"), run)));
+    }
+    trials.push(trial(Tier::Local, "local::bad-memory-of-a-query".to_owned(), bad_input::memory_of_a_query));
+    trials.push(trial(Tier::Local, "local::bad-memory-of-a-run".to_owned(), bad_input::memory_of_a_run));
+    for signal in ["INT", "TERM"] {
+        trials
+            .push(trial(Tier::Local, format!("local::signal-{signal}"), move || signals::run(Tier::Local, &[signal])));
+    }
+    trials.push(trial(Tier::Cloud, "cloud::signal".to_owned(), || signals::run(Tier::Cloud, &["INT", "TERM"])));
     for tier in Tier::ALL {
         for share in 0..kill::TRIALS {
             trials.push(trial(tier, format!("{}::kill-{share}", tier.name()), move || kill::run(tier, share)));
@@ -80,6 +110,14 @@ fn main() -> ExitCode {
         _ = std::io::stdout().write_all(tally::text(names.len() as u64).as_bytes());
     }
     conclusion.exit_code()
+}
+
+/// What a trial does.
+type Run = fn() -> Result<(), String>;
+
+/// The trial; ignored where something that it needs is not there.
+fn given(is_there: bool, trial: Trial) -> Trial {
+    if is_there { trial } else { trial.with_ignored_flag(true) }
 }
 
 /// A trial; ignored where the tier cannot run.

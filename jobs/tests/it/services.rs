@@ -171,6 +171,24 @@ impl Bucket {
     }
 }
 
+/// Asks the Glue emulator for faults (`POST`), or to forget those of a database (`DELETE`): whether one of them was still to
+/// come.
+pub fn glue_faults(method: &str, body: &str) -> bool {
+    let endpoint = SERVICES.glue.as_deref().expect("the tier is there").trim_end_matches('/');
+    let ask = |method: &str, body: &str| {
+        let answer = send(method, &format!("{endpoint}/etl-faults"), &[], body.as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer
+    };
+    let given: serde_json::Value = serde_json::from_str(body).expect("it is JSON");
+    let database = format!("\"database\": {}", given["database"]);
+    let state = ask("GET", "");
+    let (faults, _) = state.split_once("\"calls\"").unwrap_or_default();
+    let is_to_come = faults.contains(&database);
+    ask(method, body);
+    is_to_come
+}
+
 /// A number that the environment may set, for the size of a test.
 #[expect(clippy::disallowed_methods, reason = "a test reads its own settings")]
 pub fn number(name: &str, usual: u64) -> u64 {

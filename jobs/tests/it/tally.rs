@@ -5,7 +5,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use crate::{faults, kill, lake::Tier, property, race};
+use crate::{faults, kill, lake::Tier, property, race, signals};
+
+/// What the tiers are called.
+const TIERS: [&str; 2] = ["tier 0 (folder + SQLite)", "tiers 2 and 3 (S3 + Glue emulator)"];
 
 static CASES: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 static PAIRS: AtomicU64 = AtomicU64::new(0);
@@ -41,7 +44,7 @@ pub fn merged() {
 /// The last lines: cases on each tier, `total` being all there are.
 pub fn text(total: u64) -> String {
     let mut text = String::new();
-    for (tier, says) in Tier::ALL.into_iter().zip(["tier 0 (folder + SQLite)", "tiers 2 and 3 (S3 + Glue emulator)"]) {
+    for (tier, says) in Tier::ALL.into_iter().zip(TIERS) {
         let passed = CASES[tier as usize].load(Relaxed);
         _ = match tier.missing() {
             Some(missing) => writeln!(text, "golden cases, {says}: SKIPPED all {total}: {missing}"),
@@ -56,14 +59,18 @@ pub fn text(total: u64) -> String {
         let times = UNREAD.load(Relaxed);
         _ = writeln!(text, "tier 4 (PyIceberg): NOT READ {times} times: it cannot read tables with equality deletes");
     }
-    for (count, what) in [
-        (&MERGED, "tables of other engines merged into"),
-        (&property::SEQUENCES, "random sequences agree with the model"),
-        (&faults::PAIRS, "pairs of step and fault survived"),
-        (&kill::KILLED, "processes killed at random moments, and the table whole"),
-        (&race::RETRIES, "commits of racing processes tried again, and no row lost or doubled"),
-    ] {
-        _ = writeln!(text, "{} {what}", count.load(Relaxed));
+    _ = writeln!(text, "{} tables of other engines merged into", MERGED.load(Relaxed));
+    _ = writeln!(text, "{} random sequences agree with the model", property::SEQUENCES.load(Relaxed));
+    let tiers = Tier::ALL.into_iter().filter(|tier| tier.missing().is_none());
+    for (tier, says) in tiers.zip(TIERS) {
+        for (counts, what) in [
+            (&faults::PAIRS, "pairs of step and fault survived"),
+            (&signals::INTERRUPTED, "processes interrupted at a step, and nothing left behind"),
+            (&kill::KILLED, "processes killed at random moments, and the table whole"),
+            (&race::RETRIES, "commits of racing processes tried again, and no row lost or doubled"),
+        ] {
+            _ = writeln!(text, "{} {what}, {says}", counts[tier as usize].load(Relaxed));
+        }
     }
     text
 }
