@@ -10,6 +10,7 @@ use ::lake::{
 use serde_json::{Value, json};
 
 use crate::{
+    Run,
     lake::{Lake, Tier},
     merges::{DUPLICATE, INSERTED, STALE, Shape, Target, UNCHANGED, UPDATED, kept},
     reader,
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// What is tried.
-pub const TRIALS: [(&str, fn() -> Result<(), String>); 6] = [
+pub const TRIALS: [(&str, Run); 6] = [
     ("partitioned", partitioned),
     ("unpartitioned", unpartitioned),
     ("former-partition", former_partition),
@@ -64,7 +65,7 @@ fn unpartitioned() -> Result<(), String> {
     let is_hashed = |path: &str| {
         let parts: Vec<&str> = path.split('/').collect();
         let is_bits = |part: &&str| part.chars().all(|bit| bit == '0' || bit == '1');
-        parts.len() == 7 && parts[..4].iter().all(|part| is_bits(&part)) && parts[4..6] == ["curated", "telemetry"]
+        parts.len() == 7 && parts[..4].iter().all(is_bits) && parts[4..6] == ["curated", "telemetry"]
     };
     let ours: Vec<String> = files(&elsewhere).into_iter().filter(|path| !before.contains(path)).collect();
     match ours.iter().filter(|path| is_hashed(path)).count() {

@@ -4,14 +4,14 @@
 use serde_json::{Value, json};
 
 use crate::{
+    Run,
     lake::Lake,
     merges::{Outcome, Shape, UPDATED, put_day},
     pyiceberg::{DAY, files, lake, later, opened, rewrite, row_of, write},
 };
 
 /// What is tried on tables that PyIceberg wrote.
-pub const TRIALS: [(&str, fn() -> Result<(), String>); 3] =
-    [("unfilled", unfilled), ("unwritable", unwritable), ("version-3", version_3)];
+pub const TRIALS: [(&str, Run); 3] = [("unfilled", unfilled), ("unwritable", unwritable), ("version-3", version_3)];
 
 /// A dry run and a run end so, with these words, and leave the objects that there are.
 pub fn refuses(

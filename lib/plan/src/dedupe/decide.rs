@@ -138,10 +138,10 @@ fn counted_twice(facts: &Facts, files: &[&RawFile]) -> Option<String> {
 
 /// Of the pending window, only what is not in the table yet.
 fn decide_pending(facts: &Facts, files: Vec<&RawFile>) -> DedupePlan {
-    if !facts.is_keyed {
-        if let Some(reason) = counted_twice(facts, &files) {
-            return DedupePlan::Refused { refusal: Refusal::CountsTwice, reasons: vec![reason] };
-        }
+    if !facts.is_keyed
+        && let Some(reason) = counted_twice(facts, &files)
+    {
+        return DedupePlan::Refused { refusal: Refusal::CountsTwice, reasons: vec![reason] };
     }
     let applied = applied_keys(facts, &files, |_| true);
     let is_new = |file: &&RawFile| !applied.contains(file.key.as_str());
