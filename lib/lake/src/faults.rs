@@ -21,7 +21,7 @@ use std::{
 
 use object_store::ObjectStore;
 
-use crate::{Failure, StoreWrapper, catalog::Catalog};
+use crate::{Failure, StoreWrapper, catalog::Catalog, storage::PAGE_OBJECTS};
 
 /// One fault, at one step. Written `12:before`, `12:after`, `12:stop` or `12:pause`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,8 +123,8 @@ impl fmt::Debug for Faults {
 
 impl StoreWrapper for Faults {
     fn wrap(&self, bucket_or_root: &str, store: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
-        let deleted_at_once = if bucket_or_root == "/" { 1 } else { store::BULK_OBJECTS_MAX };
-        Arc::new(FaultyStore::new(store, self.clone(), deleted_at_once))
+        let deletes_per_request = if bucket_or_root == "/" { 1 } else { PAGE_OBJECTS };
+        Arc::new(FaultyStore::new(store, self.clone(), deletes_per_request))
     }
 }
 

@@ -147,15 +147,8 @@ impl Storage {
 
     /// Deletes objects, in bulk where the store can. Missing ones are fine. After an error some may be gone.
     pub async fn delete_all(&self, locations: Vec<String>) -> Result<()> {
-        let mut by_store: BTreeMap<String, Vec<(String, ObjectPath)>> = BTreeMap::new();
-        for location in locations {
-            let parsed = Location::parse(&location)?;
-            let path = parsed.path()?;
-            by_store.entry(parsed.root().to_owned()).or_default().push((location, path));
-        }
-        for objects in by_store.into_values() {
-            let Some((first, _)) = objects.first() else { continue };
-            let first = first.clone();
+        for objects in by_store(locations)? {
+            let first = objects[0].0.clone();
             let (store, _) = self.resolve(&first)?;
             let paths = stream::iter(objects.into_iter().map(|(_, path)| Ok(path))).boxed();
             let mut deleted = store.delete_stream(paths);
@@ -167,6 +160,46 @@ impl Storage {
             }
         }
         Ok(())
+    }
+
+    /// Deletes objects as [`Self::delete_all`] does, and goes on after an error. Gives the locations that are left and the
+    /// first error; missing objects are not left.
+    pub async fn delete_each(&self, locations: Vec<String>) -> (Vec<String>, Option<Error>) {
+        let (mut left, mut first_error) = (Vec::new(), None);
+        let objects = match by_store(locations.clone()) {
+            Ok(objects) => objects,
+            Err(error) => return (locations, Some(error)),
+        };
+        for objects in objects {
+            let store = match self.resolve(&objects[0].0) {
+                Ok((store, _)) => store,
+                Err(error) => {
+                    left.extend(objects.into_iter().map(|(location, _)| location));
+                    first_error.get_or_insert(error);
+                    continue;
+                }
+            };
+            let first = objects[0].0.clone();
+            let paths: Vec<_> = objects.iter().map(|(_, path)| Ok(path.clone())).collect();
+            let mut waiting: BTreeMap<ObjectPath, String> =
+                objects.into_iter().map(|(location, path)| (path, location)).collect();
+            let mut deleted = store.delete_stream(stream::iter(paths).boxed());
+            while let Some(result) = deleted.next().await {
+                match result {
+                    Ok(path) => drop(waiting.remove(&path)),
+                    Err(StoreError::NotFound { path, .. }) => {
+                        // As the store spells it: the local disk with its first slash.
+                        if let Ok(path) = ObjectPath::parse(path.trim_start_matches('/')) {
+                            waiting.remove(&path);
+                        }
+                    }
+                    Err(error) => drop(first_error.get_or_insert(from_store(Operation::Delete, &first, error))),
+                }
+            }
+            left.extend(waiting.into_values());
+        }
+        left.sort();
+        (left, first_error)
     }
 
     /// Every object below a folder, of all pages, sorted by path. A missing folder is empty.
@@ -218,6 +251,20 @@ impl Storage {
         stores.insert(root.to_owned(), store.clone());
         Ok(store)
     }
+}
+
+/// Objects in one page of a list, and in one deletion, on S3.
+pub(crate) const PAGE_OBJECTS: usize = 1_000;
+
+/// Objects by the store that holds them, each group with at least one.
+fn by_store(locations: Vec<String>) -> Result<Vec<Vec<(String, ObjectPath)>>> {
+    let mut by_store: BTreeMap<String, Vec<(String, ObjectPath)>> = BTreeMap::new();
+    for location in locations {
+        let parsed = Location::parse(&location)?;
+        let path = parsed.path()?;
+        by_store.entry(parsed.root().to_owned()).or_default().push((location, path));
+    }
+    Ok(by_store.into_values().collect())
 }
 
 /// How often a write without an answer is sent again.

@@ -12,21 +12,17 @@ use object_store::{
 use super::{Faults, unavailable};
 use crate::Failure;
 
-/// Objects of one bulk deletion on S3.
-pub(super) const BULK_OBJECTS_MAX: usize = 1_000;
-
 /// A store with faults.
 #[derive(Debug)]
 pub struct FaultyStore {
     inner: Arc<dyn ObjectStore>,
     faults: Faults,
-    /// Objects that one request deletes.
-    deleted_at_once: usize,
+    deletes_per_request: usize,
 }
 
 impl FaultyStore {
-    pub(super) fn new(inner: Arc<dyn ObjectStore>, faults: Faults, deleted_at_once: usize) -> Self {
-        Self { inner, faults, deleted_at_once }
+    pub(super) fn new(inner: Arc<dyn ObjectStore>, faults: Faults, deletes_per_request: usize) -> Self {
+        Self { inner, faults, deletes_per_request }
     }
 }
 
@@ -69,16 +65,19 @@ impl ObjectStore for FaultyStore {
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         let (inner, faults) = (self.inner.clone(), self.faults.clone());
-        let delete = move |locations: Vec<Result<Path>>| {
+        let delete = move |request: Vec<Result<Path>>| {
             let (inner, faults) = (inner.clone(), faults.clone());
             async move {
-                let Some(Ok(first)) = locations.first() else { return locations };
-                let first = first.clone();
-                let call = async { Ok(inner.delete_stream(stream::iter(locations).boxed()).collect::<Vec<_>>().await) };
-                stepped(&faults, "delete", &first, call).await.unwrap_or_else(|error| vec![Err(error)])
+                let first = request.iter().find_map(|path| path.as_ref().ok()).cloned().unwrap_or_default();
+                let lost = match faults.step(&format!("delete {} from {first} on", request.len())) {
+                    Ok(lost) => lost,
+                    Err(failure) => return vec![Err(failed(failure))],
+                };
+                let answers = inner.delete_stream(stream::iter(request).boxed()).collect().await;
+                if lost { vec![Err(failed(unavailable()))] } else { answers }
             }
         };
-        locations.chunks(self.deleted_at_once).then(delete).flat_map(stream::iter).boxed()
+        locations.chunks(self.deletes_per_request).then(delete).map(stream::iter).flatten().boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {

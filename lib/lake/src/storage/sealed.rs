@@ -15,11 +15,11 @@ use object_store::{
     path::Path,
 };
 
-use super::requests::{Requests, count};
+use super::{
+    PAGE_OBJECTS,
+    requests::{Requests, count},
+};
 use crate::error::{Failure, find};
-
-/// Objects in one page of a list, and in one deletion, on S3.
-const PAGE_OBJECTS: u64 = 1_000;
 
 /// A store that counts its requests and keeps secrets.
 #[derive(Debug)]
@@ -88,9 +88,9 @@ impl ObjectStore for Sealed {
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         let (requests, is_local) = (self.requests.clone(), self.is_local);
         let per_request = if is_local { 1 } else { PAGE_OBJECTS };
-        let mut index = 0;
+        let mut index: usize = 0;
         let counted = locations.inspect(move |_| {
-            if index % per_request == 0 {
+            if index.is_multiple_of(per_request) {
                 count(&requests.delete);
             }
             index += 1;
@@ -102,10 +102,10 @@ impl ObjectStore for Sealed {
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let (requests, is_local) = (self.requests.clone(), self.is_local);
         count(&requests.list);
-        let mut listed = 0;
+        let mut listed: usize = 0;
         let counted = self.inner.list(prefix).inspect_ok(move |_| {
             listed += 1;
-            if !is_local && listed % PAGE_OBJECTS == 0 {
+            if !is_local && listed.is_multiple_of(PAGE_OBJECTS) {
                 count(&requests.list);
             }
         });

@@ -82,7 +82,10 @@ pub(super) async fn conforms(storage: &Storage, folder: &str, if_match: IfMatch)
     // Deleted in bulk; missing ones are fine, also all of them.
     found.push(at("never"));
     storage.delete_all(found.clone()).await.unwrap();
-    storage.delete_all(found).await.unwrap();
+    storage.delete_all(found.clone()).await.unwrap();
+    storage.write_new(&found[0], bytes("x")).await.unwrap();
+    let (left, error) = storage.delete_each(found).await;
+    assert!(left.is_empty() && error.is_none(), "{left:?} {error:?}");
     assert!(storage.list(&at("odd")).await.unwrap().is_empty());
 }
 
@@ -94,6 +97,24 @@ async fn the_local_disk_conforms() {
     let counts = storage.requests();
     assert!(counts.put > 10 && counts.get > 10 && counts.list >= 5 && counts.head > 1, "{counts:?}");
     assert_eq!(counts.multipart, 4);
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_deleted_does_not_keep_the_others() {
+    let (keep, folder) = folder();
+    let at = |name: &str| format!("{folder}/{name}");
+    for name in ["a", "b/inner", "c"] {
+        Storage::local().write_new(&at(name), Bytes::from_static(b"1")).await.unwrap();
+    }
+    // A folder is no object.
+    let (left, error) = Storage::local().delete_each(vec![at("a"), at("b"), at("never"), at("c")]).await;
+    assert_eq!(left, [at("b")]);
+    assert!(error.is_some());
+    let names: Vec<_> = std::fs::read_dir(keep.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["b"]);
+    // One that cannot be named stops nothing, either: it is not begun.
+    let (left, error) = Storage::local().delete_each(vec![at("b/inner"), "gs://b/x".to_owned()]).await;
+    assert!(left.len() == 2 && error.is_some());
 }
 
 #[tokio::test]
