@@ -7,9 +7,14 @@ pub mod columns;
 pub mod dedupe;
 mod digest;
 mod error;
+pub mod expire;
 mod interval;
 pub mod merge;
+pub mod objects;
+pub mod orphans;
+mod time;
 
 pub use digest::{DigestInput, input_digest};
 pub use error::{Error, Result};
 pub use interval::{Interval, parse_time};
+pub use time::OlderThan;
