@@ -53,11 +53,12 @@ impl Apply<'_> {
             summary.insert("etl.interval".to_owned(), interval.to_string());
         }
         let rows = rows_by_outcome(&report.rows);
+        // For the expiry of snapshots: a tombstone file goes with the last of them that names it.
+        let tombstones = staged.tombstones.as_ref().or_else(|| table.metadata.properties().get(tombstones::PROPERTY));
+        summary.extend(tombstones.map(|at| (tombstones::PROPERTY.to_owned(), at.clone())));
         summary.extend(rows.iter().map(|(outcome, count)| (format!("etl.rows.{outcome}"), count.to_string())));
+        let expected_marks = &self.plan.expected_marks;
         Change {
-            table: table.name.clone(),
-            base_snapshot_id: table.metadata.current_snapshot_id(),
-            kind,
             added: staged.added.into_iter().map(|data_file| StagedFile { data_file, spec_id }).collect(),
             added_deletes: staged.added_deletes,
             removed: staged.removed,
@@ -65,14 +66,13 @@ impl Apply<'_> {
             key_scope: (kind == ChangeKind::Merge).then_some(staged.key_scope),
             schema_update: staged.schema_update,
             ledger_entry: Some(self.ledger_entry(report, rows)),
-            expected_marks: self
-                .plan
-                .expected_marks
+            expected_marks: expected_marks
                 .iter()
                 .map(|(start, mark)| (start.to_string(), mark.as_ref().map(ToString::to_string)))
                 .collect(),
             properties: staged.tombstones.map(|at| (tombstones::PROPERTY.to_owned(), at)).into_iter().collect(),
             summary,
+            ..Change::new(table, kind)
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use contract::TableName;
 use iceberg::spec::{DataFile, Schema, Struct, UnboundPartitionSpec};
 
-use crate::LedgerEntry;
+use crate::{LedgerEntry, Obsolete, Table};
 
 /// The next version of one table, staged and not yet committed.
 #[derive(Debug, Clone)]
@@ -32,6 +32,8 @@ pub struct Change {
     pub key_scope: Option<KeyScope>,
     /// A new schema or partition spec, applied before the files.
     pub schema_update: Option<SchemaUpdate>,
+    /// Snapshots and refs to drop. The objects that only they need are taken back after the commit.
+    pub expiry: Option<Expiry>,
     /// The run that made it, kept in the ledger of the table's properties.
     pub ledger_entry: Option<LedgerEntry>,
     /// What the ledger must still say of raw partitions, by their start, `None` for nothing. For a table without a key:
@@ -43,6 +45,28 @@ pub struct Change {
     pub summary: BTreeMap<String, String>,
 }
 
+impl Change {
+    /// A change of a table as it was read that does nothing yet.
+    pub fn new(table: &Table, kind: ChangeKind) -> Self {
+        Self {
+            table: table.name.clone(),
+            base_snapshot_id: table.metadata.current_snapshot_id(),
+            kind,
+            added: Vec::new(),
+            added_deletes: Vec::new(),
+            removed: Vec::new(),
+            referenced: Vec::new(),
+            key_scope: None,
+            schema_update: None,
+            expiry: None,
+            ledger_entry: None,
+            expected_marks: BTreeMap::new(),
+            properties: BTreeMap::new(),
+            summary: BTreeMap::new(),
+        }
+    }
+}
+
 /// What kind of change it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeKind {
@@ -52,8 +76,20 @@ pub enum ChangeKind {
     Merge,
     /// The same rows in other files (compaction): keeps the data sequence number of its base.
     Replace,
-    /// Only properties, schema or the ledger change; no snapshot is made.
+    /// Only properties, schema, the ledger or the kept snapshots change; no snapshot is made.
     MetadataOnly,
+}
+
+/// What a table forgets.
+#[derive(Debug, Clone, Default)]
+pub struct Expiry {
+    /// Snapshots. Those that are gone by then are no conflict.
+    pub snapshot_ids: Vec<i64>,
+    /// Branches and tags.
+    pub refs: Vec<String>,
+    /// What only these snapshots needed when the change was made: deleted by [`crate::reclaim`] after the commit, except
+    /// what the table needs by then.
+    pub obsolete: Obsolete,
 }
 
 /// A file that lies in storage and waits for its commit.

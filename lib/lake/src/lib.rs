@@ -18,6 +18,8 @@ mod manifest;
 mod murmur3;
 mod name_mapping;
 pub mod raw;
+mod reachable;
+mod reclaim;
 mod schema;
 mod staging;
 mod storage;
@@ -28,7 +30,7 @@ mod testing;
 /// The table format's own types: schemas, partition specs, data files, values.
 pub use iceberg::spec;
 
-pub use change::{Change, ChangeKind, KeyScope, Removal, SchemaUpdate, StagedFile};
+pub use change::{Change, ChangeKind, Expiry, KeyScope, Removal, SchemaUpdate, StagedFile};
 pub use check::{Finding, check};
 pub use commit::{CommitError, CommitInputs, CommitOptions, Committed, Conflict, commit};
 pub use error::{Cause, Error, ErrorKind, Failure, Operation, Result};
@@ -36,6 +38,8 @@ pub use evolve::{EvolveError, evolve};
 pub use files::{ApplicableDeletes, DataFileEntry, DeleteIndex, LiveFiles, comparable as comparable_partition};
 pub use ledger::{LEDGER_PROPERTY, Ledger, LedgerEntry, LedgerError};
 pub use murmur3::murmur3_32;
+pub use reachable::{Obsolete, TOMBSTONES_PROPERTY, obsolete, references};
+pub use reclaim::{Reclaimed, delete_objects, reclaim};
 pub use schema::{partition_spec_for, schema_for, sort_order_for};
 pub use staging::{Staging, discard_staged, partition_path};
 pub use storage::{Location, RequestCounts, S3Options, Storage, StorageOptions, StoreWrapper};

@@ -5,15 +5,17 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use contract::TableName;
+use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use iceberg::{
     io::FileIO,
     spec::{Snapshot, SnapshotRef, SnapshotReference, TableMetadata},
 };
 
 use crate::{
-    Error, Result, Storage,
+    Error, Location, Result, Storage,
     catalog::{Catalog, Pointer},
     error::ErrorKind,
+    reachable::spelled,
 };
 
 /// A catalog and the storage its tables lie in.
@@ -33,6 +35,34 @@ impl Lake {
         match self.catalog.load(name).await? {
             Some(pointer) => Table::open(&self.storage, name, pointer).await.map(Some),
             None => Ok(None),
+        }
+    }
+}
+
+/// Tables of a catalog whose metadata is read at once.
+const TABLES_CONCURRENT_MAX: usize = 16;
+
+impl Lake {
+    /// Where every table of the catalog lies, in one spelling. A table that cannot be read is an error if its metadata is
+    /// where ours could be: below `root`, as [`crate::Location::root`] has it; elsewhere it is left out.
+    pub async fn locations(&self, root: &str) -> Result<BTreeMap<TableName, String>> {
+        let names = self.catalog.list().await?;
+        let reads: Vec<BoxFuture<'_, Result<_>>> =
+            names.into_iter().map(|name| self.location(name, root).boxed()).collect();
+        let found: Vec<Option<_>> = stream::iter(reads).buffered(TABLES_CONCURRENT_MAX).try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    async fn location(&self, name: TableName, root: &str) -> Result<Option<(TableName, String)>> {
+        let Some(pointer) = self.catalog.load(&name).await? else { return Ok(None) };
+        let may_be_near = Location::parse(&pointer.metadata_location).is_ok_and(|location| location.root() == root);
+        match Table::open(&self.storage, &name, pointer).await {
+            Ok(table) => Ok(Some((name, spelled(table.metadata.location())))),
+            Err(error) if may_be_near || error.is_transient() => Err(error),
+            Err(error) => {
+                tracing::warn!(table.name = %name, error = &error as &dyn std::error::Error, "a table elsewhere cannot be read");
+                Ok(None)
+            }
         }
     }
 }

@@ -154,21 +154,7 @@ impl TestLake {
 
     /// An empty change on the table as it is.
     pub(crate) async fn change(&self, kind: ChangeKind) -> Change {
-        Change {
-            table: self.name.clone(),
-            base_snapshot_id: self.table().await.metadata.current_snapshot_id(),
-            kind,
-            added: Vec::new(),
-            added_deletes: Vec::new(),
-            removed: Vec::new(),
-            referenced: Vec::new(),
-            key_scope: None,
-            schema_update: None,
-            ledger_entry: None,
-            properties: BTreeMap::new(),
-            expected_marks: BTreeMap::new(),
-            summary: BTreeMap::new(),
-        }
+        Change::new(&self.table().await, kind)
     }
 
     pub(crate) async fn append(&self, day: i32, first: &str, last: &str, rows: u64) -> Committed {

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// The table property that holds the location of the tombstones.
-pub const PROPERTY: &str = "etl.tombstones";
+pub const PROPERTY: &str = lake::TOMBSTONES_PROPERTY;
 
 const DELETED_AT: &str = "_etl_deleted_at";
 const BATCH_ROWS: usize = 65_536;

@@ -136,6 +136,12 @@ pub enum Conflict {
         /// Schema id of the table now.
         found: i32,
     },
+    /// Another writer changed what keeps snapshots: refs, or the properties that say how long.
+    #[error("what keeps snapshots changed: {what}")]
+    RetentionChanged {
+        /// What is different, for people.
+        what: String,
+    },
     /// Another table lies under the name now.
     #[error("another table was made under its name")]
     TableReplaced,

@@ -123,7 +123,7 @@ pub async fn commit(
         }
         check_writable(&current)?;
         check_change(&current, change)?;
-        validate(&current, change).await?;
+        validate(table, &current, change).await?;
         let ids = AttemptIds { snapshot_id, metadata_uuid: (inputs.new_uuid)(), now_ms: (inputs.now_ms)() };
         let mut files = AttemptFiles::new(&current, commit, attempts);
         let next = match write_next_version(&current, change, ids, &mut files).await {

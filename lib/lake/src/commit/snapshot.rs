@@ -14,6 +14,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
+    expiry::forget,
     manifests::{build_error, next_manifests},
     names::AttemptFiles,
 };
@@ -133,6 +134,9 @@ fn without_snapshot(
     now_ms: i64,
 ) -> iceberg::Result<TableMetadata> {
     let mut document = serde_json::to_value(&*current.metadata)?;
+    if let Some(expiry) = &change.expiry {
+        forget(&mut document, expiry);
+    }
     let snapshot_log = std::mem::replace(&mut document["snapshot-log"], json!([]));
     let metadata_log = std::mem::replace(&mut document["metadata-log"], json!([]));
     let without_logs: TableMetadata = serde_json::from_value(document)?;

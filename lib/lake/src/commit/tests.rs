@@ -2,6 +2,7 @@
 
 mod basics;
 mod conflicts;
+mod expiry;
 mod foreign;
 mod idempotence;
 mod manifests;

@@ -11,25 +11,33 @@ use iceberg::spec::{
     SnapshotRef,
 };
 
-use super::{CommitError, Conflict};
+use super::{
+    CommitError, Conflict,
+    expiry::{held, retention_conflict},
+};
 use crate::{
     Change, ChangeKind, DataFileEntry, KeyScope, Result, StagedFile, Table,
     files::{DeleteIndex, comparable},
     manifest::Entry,
 };
 
-/// Looks for conflicts between the change and the history from its base to the head of `current`. That replaced files
+/// Looks for conflicts between the change and the history from its base to the head of `current`; `planned` is the table
+/// as the plan read it. That replaced files
 /// are still live is seen when their manifests are written again.
-pub(super) async fn validate(current: &Table, change: &Change) -> Result<()> {
-    let found = match schema_conflict(current, change) {
+pub(super) async fn validate(planned: &Table, current: &Table, change: &Change) -> Result<()> {
+    let found = match schema_conflict(current, change).or_else(|| retention_conflict(planned, current, change)) {
         Some(conflict) => Some(conflict),
         None => match inputs_taken(current, change)? {
             Some(conflict) => Some(conflict),
             None => history_conflict(current, change).await?,
         },
     };
-    match found {
-        Some(conflict) => Err(CommitError::Conflict { table: current.name.clone(), conflict, retry_plan: true }.into()),
+    let table = || current.name.clone();
+    if let Some(conflict) = found {
+        return Err(CommitError::Conflict { table: table(), conflict, retry_plan: true }.into());
+    }
+    match change.expiry.as_ref().and_then(|expiry| held(&current.metadata, expiry)) {
+        Some(problem) => Err(CommitError::InvalidChange { table: table(), problem }.into()),
         None => Ok(()),
     }
 }
@@ -274,6 +282,9 @@ pub(super) fn check_change(current: &Table, change: &Change) -> std::result::Res
         ChangeKind::Append if removes => Err(invalid("an append removes nothing".to_owned())),
         ChangeKind::MetadataOnly if removes || !change.added.is_empty() => {
             Err(invalid("a change of metadata only has no files".to_owned()))
+        }
+        kind if kind != ChangeKind::MetadataOnly && change.expiry.is_some() => {
+            Err(invalid("only a change of metadata only makes snapshots expire".to_owned()))
         }
         ChangeKind::Replace if !change.added_deletes.is_empty() || change.removed.is_empty() => {
             Err(invalid("a compaction removes files and adds no deletes".to_owned()))

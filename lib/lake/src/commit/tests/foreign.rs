@@ -49,21 +49,8 @@ async fn one_file_of_each_spec_is_replaced_and_the_rest_stays() {
         for gone in of_each_spec.values() {
             added.push(replacement(&table, gone).await);
         }
-        let change = Change {
-            table: table.name.clone(),
-            base_snapshot_id: table.metadata.current_snapshot_id(),
-            kind: ChangeKind::Replace,
-            added,
-            added_deletes: Vec::new(),
-            removed: of_each_spec.values().map(|gone| removal(gone)).collect(),
-            referenced: Vec::new(),
-            key_scope: None,
-            schema_update: None,
-            ledger_entry: None,
-            properties: BTreeMap::new(),
-            expected_marks: BTreeMap::new(),
-            summary: BTreeMap::new(),
-        };
+        let removed = of_each_spec.values().map(|gone| removal(gone)).collect();
+        let change = Change { added, removed, ..Change::new(&table, ChangeKind::Replace) };
         commit(&foreign.lake, &table, &change, &inputs, &quick()).await.unwrap();
         let after_table = foreign.table(name).await;
         let after = after_table.live_files(after_table.head().unwrap().snapshot_id()).await.unwrap();
