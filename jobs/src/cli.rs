@@ -12,8 +12,10 @@ use crate::{
     dedupe::Dedupe,
     demo::Demo,
     error::{Exit, Result},
+    expire::Expire,
     init::Init,
     job::Program,
+    orphans::Orphans,
     query::Query,
     runs::Runs,
     screen::parse_size,
@@ -124,6 +126,10 @@ pub enum Command {
     Init(Init),
     /// Merge a raw interval into curated tables: validate, dedupe, MERGE
     Dedupe(Dedupe),
+    /// Let old snapshots go, and delete the files that only they need
+    Expire(Expire),
+    /// Delete files that no version of a table refers to
+    Orphans(Orphans),
     /// Read curated tables with SQL
     Query(Query),
     /// Look for damage in curated tables
@@ -160,6 +166,8 @@ impl Command {
             Self::Demo(_) => "demo",
             Self::Init(_) => "init",
             Self::Dedupe(_) => "dedupe",
+            Self::Expire(_) => "expire",
+            Self::Orphans(_) => "orphans",
             Self::Query(_) => "query",
             Self::Check(_) => "check",
             Self::Runs(_) => "runs",
@@ -175,6 +183,8 @@ impl Command {
             Self::Demo(demo) => demo.run(program).await,
             Self::Init(init) => init.run(program).await,
             Self::Dedupe(dedupe) => dedupe.run(&program.job("dedupe")?).await,
+            Self::Expire(expire) => expire.run(&program.job("expire")?).await,
+            Self::Orphans(orphans) => orphans.run(&program.job("orphans")?).await,
             Self::Query(query) => query.run(&program.job("query")?).await,
             Self::Check(check) => check.run(&program.job("check")?).await,
             Self::Runs(runs) => runs.run(&program.job("runs")?).await,

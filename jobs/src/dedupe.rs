@@ -20,8 +20,7 @@ use crate::{
     config::TableConfig,
     error::{Exit, JobError, Kind, Result},
     job::Job,
-    machine,
-    report::{Report, Rows, Status},
+    report::{Plan, Report, Rows, Status},
 };
 
 /// Merge a raw interval into curated tables: validate, dedupe, MERGE.
@@ -69,26 +68,7 @@ impl Dedupe {
                 JobError::usage("--replay needs one table").with_help("etl dedupe curated.telemetry --replay FOLDER")
             );
         }
-        let mut worst = Exit::Done;
-        for table in tables {
-            let report = self.report(job, table).await?;
-            worst = worst.max(report.exit_code);
-            if report.status == Status::Interrupted {
-                break;
-            }
-        }
-        Ok(worst)
-    }
-
-    async fn report(&self, job: &Job, table: &TableConfig) -> Result<Report> {
-        let mut report = job.program.report(job.name, Some(table.name.clone()));
-        let before = machine::used();
-        if let Err(error) = self.run_table(job, table, &mut report).await {
-            report.fail(&error);
-        }
-        report.end(job.program.now(), before, machine::used());
-        job.finish(&mut report).await?;
-        Ok(report)
+        job.each_table(&tables, async |table, report| self.run_table(job, table, report).await).await
     }
 
     async fn run_table(&self, job: &Job, table: &TableConfig, report: &mut Report) -> Result<()> {
@@ -121,7 +101,7 @@ impl Dedupe {
         if job.program.globals.dry_run {
             report.status = Status::Planned;
             report.reason = (!matches!(plan, DedupePlan::Run(_))).then(|| reason(&plan));
-            report.plan = Some(plan);
+            report.plan = Some(Plan::Dedupe(plan));
             return Ok(Ended::Done);
         }
         match plan {

@@ -16,7 +16,8 @@ use uuid::Uuid;
 use crate::{
     cli::{Globals, OutputForm},
     config::{Config, TableConfig},
-    error::{JobError, Kind, Result},
+    confirm::Ask,
+    error::{Exit, JobError, Kind, Result},
     interrupt::Interrupt,
     machine, open,
     progress::Progress,
@@ -45,6 +46,8 @@ pub struct Program {
     pub screen: Screen,
     /// Stderr.
     pub progress: Progress,
+    /// Asks the person at the terminal; `None` where there is nobody.
+    pub ask: Option<Ask>,
     /// Whether to stop.
     pub interrupt: Interrupt,
     /// Around storage and catalog; for tests.
@@ -152,6 +155,30 @@ impl Job {
             };
         }
         names.iter().map(|name| self.config.table(name)).collect()
+    }
+
+    /// Runs a job table by table, each with a report. One that fails does not stop the others; the exit code is the worst
+    /// of all.
+    pub async fn each_table(
+        &self,
+        tables: &[&TableConfig],
+        run: impl AsyncFn(&TableConfig, &mut Report) -> Result<()>,
+    ) -> Result<Exit> {
+        let mut worst = Exit::Done;
+        for table in tables {
+            let mut report = self.program.report(self.name, Some(table.name.clone()));
+            let before = machine::used();
+            if let Err(error) = run(table, &mut report).await {
+                report.fail(&error);
+            }
+            report.end(self.program.now(), before, machine::used());
+            self.finish(&mut report).await?;
+            worst = worst.max(report.exit_code);
+            if report.status == Status::Interrupted {
+                break;
+            }
+        }
+        Ok(worst)
     }
 
     /// A query engine with this run's limits.

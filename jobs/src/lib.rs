@@ -4,11 +4,13 @@
 
 pub mod cli;
 pub mod config;
+pub mod confirm;
 pub mod error;
 pub mod interrupt;
 pub mod job;
 pub mod machine;
 pub mod open;
+mod plan_text;
 pub mod progress;
 pub mod records;
 pub mod report;
@@ -21,7 +23,9 @@ pub mod check;
 pub mod contracts;
 pub mod dedupe;
 pub mod demo;
+pub mod expire;
 pub mod init;
+pub mod orphans;
 pub mod query;
 pub mod runs;
 pub mod shell;

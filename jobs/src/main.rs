@@ -11,6 +11,7 @@ use std::{
 use jiff::Timestamp;
 use jobs::{
     cli::{Cli, OutputForm},
+    confirm::Ask,
     error::{Exit, JobError, Kind},
     interrupt::{self, Signal},
     job::{Environment, Ids, Program},
@@ -78,11 +79,21 @@ fn program(cli: &Cli, args: Vec<String>) -> Program {
         system_clock: system_now,
         ids: Ids { run: Arc::new(run_id), random: Arc::new(Uuid::new_v4) },
         screen: Screen::new(Box::new(io::stdout()), paint),
+        ask: (io::stdin().is_terminal() && is_terminal).then(|| ask(progress.clone())),
         progress,
         interrupt: interrupt::Interrupt::never(),
         faults: faults(),
         reports: Arc::default(),
     }
+}
+
+/// Asks on the terminal. Only a plain yes is one.
+fn ask(progress: Progress) -> Ask {
+    Arc::new(move |question| {
+        progress.say(&format!("{question} [y/N]"));
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes" | "Yes")
+    })
 }
 
 async fn run(cli: &Cli, mut program: Program) -> Exit {

@@ -6,11 +6,18 @@ use std::collections::BTreeMap;
 
 use contract::TableName;
 use jiff::Timestamp;
-use plan::{Interval, dedupe::DedupePlan};
+use lake::Reclaimed;
+use plan::{
+    Interval,
+    dedupe::DedupePlan,
+    expire::{Action, ExpirePlan},
+    objects::KindTotal,
+    orphans::{Kept, OrphansPlan},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    error::{Exit, JobError, Kind},
+    error::{Exit, JobError, Kind, chain},
     machine::Used,
 };
 
@@ -64,7 +71,65 @@ pub struct Report {
     pub reason: Option<String>,
     /// With `--dry-run`: what would be done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub plan: Option<DedupePlan>,
+    pub plan: Option<Plan>,
+    /// Of `expire`: what became of snapshots, branches and tags.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshots: Option<Snapshots>,
+    /// Of `orphans`: why objects were kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<Kept>,
+    /// Of jobs that delete: what is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<Deleted>,
+}
+
+/// What a job would do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Plan {
+    /// Of `dedupe`.
+    Dedupe(DedupePlan),
+    /// Of `expire`.
+    Expire(ExpirePlan),
+    /// Of `orphans`.
+    Orphans(OrphansPlan),
+}
+
+/// What became of snapshots, branches and tags.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshots {
+    /// Snapshots that are kept.
+    pub kept: u64,
+    /// Snapshots that expired.
+    pub expired: u64,
+    /// Why, with the number of snapshots. One that is kept counts for every reason that keeps it.
+    pub reasons: Vec<SnapshotReason>,
+    /// Branches and tags that were dropped: `tag v1`.
+    pub refs_expired: Vec<String>,
+}
+
+/// A reason to keep snapshots, or to let them expire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotReason {
+    /// Keep or expire.
+    pub action: Action,
+    /// Why.
+    pub reason: String,
+    /// How many.
+    pub snapshots: u64,
+}
+
+/// Objects that are gone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deleted {
+    /// How many.
+    pub files: u64,
+    /// Sum of their sizes, as far as they are known.
+    pub bytes: u64,
+    /// The same by kind.
+    pub by_kind: Vec<KindTotal>,
+    /// How many should have gone and are left.
+    pub left: u64,
 }
 
 /// How a run ended.
@@ -73,6 +138,8 @@ pub struct Report {
 pub enum Status {
     /// A new version of the table is live.
     Committed,
+    /// Objects that belong to no version of the table were deleted; the table is as it was.
+    Deleted,
     /// There was nothing to do, or it had been done.
     Unchanged,
     /// The plan was shown and nothing else.
@@ -92,6 +159,7 @@ impl Status {
     pub fn word(self) -> &'static str {
         match self {
             Self::Committed => "committed",
+            Self::Deleted => "deleted",
             Self::Unchanged => "unchanged",
             Self::Planned => "planned",
             Self::GateFailed => "gate_failed",
@@ -243,6 +311,9 @@ impl Report {
             error: None,
             reason: None,
             plan: None,
+            snapshots: None,
+            kept: Vec::new(),
+            deleted: None,
         }
     }
 
@@ -261,6 +332,19 @@ impl Report {
             help: error.help.clone(),
             retryable: error.is_retryable(),
         });
+    }
+
+    /// Objects were deleted, or were to be. What is left is no failure: nothing refers to it.
+    pub fn reclaimed(&mut self, reclaimed: Reclaimed) {
+        let Reclaimed { deleted, left, problem } = reclaimed;
+        if left > 0 {
+            let why = problem.map_or_else(|| "the run was interrupted".to_owned(), |error| chain(&error));
+            self.warnings.push(format!(
+                "{left} files that nothing refers to were not deleted ({why}): etl orphans finds what stays"
+            ));
+        }
+        let (files, bytes) = deleted.iter().fold((0, 0), |(files, bytes), of| (files + of.files, bytes + of.bytes));
+        self.deleted = Some(Deleted { files, bytes, by_kind: deleted, left });
     }
 
     /// The run ended now; `before` is what the process had used when it started.

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use jiff::tz::TimeZone;
-use plan::{Interval, dedupe::DedupePlan};
+use plan::{Interval, expire::Action};
 
 use crate::{
+    plan_text,
     report::{Report, Rows, Status},
     screen::{Paint, count, elapsed, size, thousands},
 };
@@ -13,15 +14,12 @@ use crate::{
 /// Rules that broke are named up to this many; the report has them all.
 const REJECTS_SHOWN_MAX: usize = 5;
 
-/// Lines of a list in a plan that are shown; `--output json` has them all.
-const PLAN_LINES_MAX: usize = 10;
-
 /// The report as text, ending with a line break.
 pub fn render(report: &Report, paint: Paint) -> String {
     let mut text = String::new();
     headline(&mut text, report, paint);
     if let Some(plan) = &report.plan {
-        plan_lines(&mut text, plan);
+        text.push_str(&plan_text::render(plan));
     }
     if report.inputs.files > 0 && report.plan.is_none() {
         let inputs = report.inputs;
@@ -41,6 +39,7 @@ pub fn render(report: &Report, paint: Paint) -> String {
         _ = writeln!(text, "  schema: {change}");
     }
     written(&mut text, report);
+    tidied(&mut text, report, paint);
     for warning in &report.warnings {
         _ = writeln!(text, "  {} {warning}", paint.yellow("warning:"));
     }
@@ -58,6 +57,7 @@ fn headline(text: &mut String, report: &Report, paint: Paint) {
     }
     let status = match report.status {
         Status::Committed => paint.green("committed"),
+        Status::Deleted => paint.green("done"),
         Status::Unchanged => paint.green("nothing to do"),
         Status::Planned => "planned, nothing done".to_owned(),
         Status::GateFailed => paint.red("quality gate failed, nothing committed"),
@@ -123,7 +123,7 @@ fn rejects(text: &mut String, report: &Report) {
 }
 
 fn written(text: &mut String, report: &Report) {
-    if report.status != Status::Committed {
+    if report.status != Status::Committed || report.snapshots.is_some() {
         return;
     }
     let output = &report.output;
@@ -138,35 +138,27 @@ fn written(text: &mut String, report: &Report) {
     }
 }
 
-fn plan_lines(text: &mut String, plan: &DedupePlan) {
-    let DedupePlan::Run(run) = plan else { return };
-    let rows = run.rows.map(|rows| format!(", {} rows", thousands(rows))).unwrap_or_default();
-    _ = writeln!(text, "  would read {}, {}{rows}", count(run.files.len() as u64, "raw file"), size(run.bytes));
-    for reason in &run.reasons {
-        _ = writeln!(text, "  because {reason}");
+/// What maintenance kept, let go and deleted.
+fn tidied(text: &mut String, report: &Report, paint: Paint) {
+    if let Some(snapshots) = &report.snapshots {
+        let gone = paint.bold(&count(snapshots.expired, "snapshot"));
+        _ = writeln!(text, "  {gone} expired, {} kept", thousands(snapshots.kept));
+        for of in &snapshots.reasons {
+            let verb = if of.action == Action::Expire { "expired" } else { "kept" };
+            _ = writeln!(text, "    {} {verb}: {}", thousands(of.snapshots), of.reason);
+        }
+        for name in &snapshots.refs_expired {
+            _ = writeln!(text, "  {name} dropped");
+        }
     }
-    if run.creates_table {
-        _ = writeln!(text, "  would create the table");
+    for kept in &report.kept {
+        _ = writeln!(text, "  kept {}, {}: {}", count(kept.files, "file"), size(kept.bytes), kept.reason);
     }
-    let partitions = run.partitions.iter().map(|partition| {
-        format!("{}: {}, {}", interval_text(&partition.arrival), count(partition.files, "file"), size(partition.bytes))
-    });
-    list(text, "take", partitions.collect());
-    list(text, "column", run.columns.iter().map(ToString::to_string).collect());
-    let rewrites = run
-        .may_rewrite
-        .iter()
-        .map(|file| format!("{} ({} rows, {}): {}", file.path, thousands(file.rows), size(file.bytes), file.reason));
-    list(text, "may rewrite", rewrites.collect());
-    list(text, "leave out", run.left_out.iter().map(|object| format!("{}: {}", object.key, object.reason)).collect());
-}
-
-fn list(text: &mut String, verb: &str, lines: Vec<String>) {
-    for line in lines.iter().take(PLAN_LINES_MAX) {
-        _ = writeln!(text, "  {verb} {line}");
-    }
-    if lines.len() > PLAN_LINES_MAX {
-        _ = writeln!(text, "  {verb} … {} more (--output json shows all)", lines.len() - PLAN_LINES_MAX);
+    if let Some(deleted) = &report.deleted {
+        _ = writeln!(text, "  deleted {}, {}", count(deleted.files, "file"), size(deleted.bytes));
+        for total in &deleted.by_kind {
+            _ = writeln!(text, "    {}, {}", count(total.files, &total.kind.to_string()), size(total.bytes));
+        }
     }
 }
 
@@ -174,12 +166,13 @@ fn list(text: &mut String, verb: &str, lines: Vec<String>) {
 fn next(report: &Report) -> Vec<String> {
     let Some(table) = &report.table else { return Vec::new() };
     match report.status {
+        Status::Committed if report.snapshots.is_some() => vec![format!("etl runs {}", report.run_id)],
         Status::Committed => {
             vec![format!("etl query \"SELECT count(*) FROM {table}\""), format!("etl runs {}", report.run_id)]
         }
-        Status::Planned if matches!(report.plan, Some(DedupePlan::Run(_))) => {
-            vec!["the same command without --dry-run".to_owned()]
-        }
+        Status::Planned if report.reason.is_some() => Vec::new(),
+        Status::Planned => vec!["the same command without --dry-run".to_owned()],
+        Status::Deleted => vec![format!("etl check {table}")],
         Status::Unchanged => vec!["etl runs".to_owned()],
         _ => Vec::new(),
     }
@@ -188,11 +181,13 @@ fn next(report: &Report) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
+    use lake::Reclaimed;
+    use plan::objects::{KindTotal, ObjectKind};
 
     use super::*;
     use crate::{
         error::{JobError, Kind},
-        report::{Inputs, Output, Quality, Reject},
+        report::{Inputs, Output, Quality, Reject, SnapshotReason, Snapshots},
     };
 
     fn report() -> Report {
@@ -292,6 +287,46 @@ mod tests {
           broken rules: temperature.maximum 210, tenant_id.required 190
           failed etl.maxInvalidRatio: 0.0195 where <= 0.01 is wanted
         ");
+    }
+
+    #[test]
+    fn an_expiry() {
+        let mut report = report();
+        (report.interval, report.inputs, report.rows) = (None, Inputs::default(), Rows::default());
+        report.rejects.clear();
+        report.status = Status::Committed;
+        let reason = |action, reason: &str, snapshots| SnapshotReason { action, reason: reason.to_owned(), snapshots };
+        report.snapshots = Some(Snapshots {
+            kept: 1,
+            expired: 2,
+            reasons: vec![
+                reason(Action::Keep, "current snapshot", 1),
+                reason(Action::Expire, "older than 5d, in no branch or tag", 2),
+            ],
+            refs_expired: vec!["tag v1".to_owned()],
+        });
+        report.reclaimed(Reclaimed {
+            deleted: vec![KindTotal { kind: ObjectKind::DataFile, files: 3, bytes: 4096 }],
+            left: 2,
+            problem: None,
+        });
+        insta::assert_snapshot!(render(&report, Paint::PLAIN), @"
+        curated.telemetry  committed  (1.2 s)
+          2 snapshots expired, 1 kept
+            1 kept: current snapshot
+            2 expired: older than 5d, in no branch or tag
+          tag v1 dropped
+          deleted 3 files, 4.0 KiB
+            3 data files, 4.0 KiB
+          warning: 2 files that nothing refers to were not deleted (the run was interrupted): etl orphans finds what stays
+          next: etl runs 0197-run
+        ");
+        let json = serde_json::to_value(&report).unwrap();
+        insta::assert_snapshot!(format!("{}\n{}", json["snapshots"], json["deleted"]), @r#"
+        {"kept":1,"expired":2,"reasons":[{"action":"keep","reason":"current snapshot","snapshots":1},{"action":"expire","reason":"older than 5d, in no branch or tag","snapshots":2}],"refs_expired":["tag v1"]}
+        {"files":3,"bytes":4096,"by_kind":[{"kind":"data_file","files":3,"bytes":4096}],"left":2}
+        "#);
+        assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report);
     }
 
     #[test]

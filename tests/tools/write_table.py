@@ -11,6 +11,7 @@ and commits, always with the same content:
     overwrite    the rows of 2025-06-02 of tenant-1 replaced by as many, 1 degree warmer and ingested an hour later
     append       ROWS rows on 2025-06-03, and one late one on 2025-06-01
 
+--tag names the first snapshot, --branch the second.
 Keys are (device_id, event_id): row i of day d is ("dev-<i % 10>", "d<d>-e<i>"), i counting from 0, at d, i minutes after
 midnight; the late one is ("dev-late", "late"). Every seventh row has no temperature. Prints one line of JSON:
 {"table", "metadata_location", "snapshots": [{"snapshot_id", "operation"}]}; PyIceberg makes of the overwrite one snapshot
@@ -50,6 +51,8 @@ def main() -> None:
     add_lake_arguments(parser)
     parser.add_argument("table", help="namespace.name")
     parser.add_argument("--rows", type=int, default=ROWS_DEFAULT, help="rows a day")
+    parser.add_argument("--tag", help="name the first snapshot")
+    parser.add_argument("--branch", help="a branch from the overwrite's snapshot")
     parser.add_argument("--partition", choices=("day", "none"), default="day")
     parser.add_argument("--property", action="append", default=[], metavar="NAME=VALUE", help="of the table; may be repeated")
     options = vars(parser.parse_args())
@@ -74,11 +77,15 @@ def write(options: dict) -> dict:
 
     second = rows_of_day(2, count)
     table.append(to_arrow(rows_of_day(1, count) + second))
+    if options.get("tag"):
+        table.manage_snapshots().create_tag(table.current_snapshot().snapshot_id, options["tag"]).commit()
     tenant_1 = [warmer(row) for row in second if row["tenant_id"] == "tenant-1"]
     of_the_second = And(
         GreaterThanOrEqual("event_time", midnight(2).isoformat()), LessThan("event_time", midnight(3).isoformat())
     )
     table.overwrite(to_arrow(tenant_1), overwrite_filter=And(of_the_second, EqualTo("tenant_id", "tenant-1")))
+    if options.get("branch"):
+        table.manage_snapshots().create_branch(table.current_snapshot().snapshot_id, options["branch"]).commit()
     table.append(to_arrow(rows_of_day(3, count) + [late_row()]))
 
     return {

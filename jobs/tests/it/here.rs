@@ -8,6 +8,7 @@ use std::{
 
 use jobs::{
     cli::Cli,
+    confirm::Ask,
     interrupt::Interrupt,
     job::{Environment, Ids, Program},
     progress::Progress,
@@ -37,6 +38,15 @@ impl Write for Kept {
 
 /// Runs a command line to its end.
 pub fn run(lake: &Lake, arguments: &[impl AsRef<str>]) -> Ran {
+    with(lake, arguments, None)
+}
+
+/// The same for somebody who gives that answer to every question.
+pub fn answer(lake: &Lake, arguments: &[impl AsRef<str>], yes: bool) -> Ran {
+    with(lake, arguments, Some(Arc::new(move |_| yes)))
+}
+
+fn with(lake: &Lake, arguments: &[impl AsRef<str>], ask: Option<Ask>) -> Ran {
     let folder = lake.folder();
     let path = |name: &str| folder.join(name).display().to_string();
     let report = format!("report-{}.json", Uuid::new_v4());
@@ -54,6 +64,7 @@ pub fn run(lake: &Lake, arguments: &[impl AsRef<str>]) -> Ran {
         ids: Ids { run: Arc::new(|_| Uuid::new_v4()), random: Arc::new(Uuid::new_v4) },
         screen: Screen::new(Box::new(stdout.clone()), Paint::PLAIN),
         progress: Progress::new(false),
+        ask,
         interrupt: Interrupt::never(),
         faults: None,
         reports: Arc::default(),

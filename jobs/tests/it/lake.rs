@@ -2,7 +2,7 @@
 //! Glue. What is the same on both is written once, here.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -159,6 +159,11 @@ impl Lake {
         fs::write(path, self.local(&table.contract)).expect("the contract is written");
     }
 
+    /// Where it lies.
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
     /// The folder with etl.toml.
     pub fn folder(&self) -> &Path {
         self.dir.path()
@@ -189,14 +194,35 @@ impl Lake {
 
     /// Puts an object into the raw zone.
     pub fn put(&self, path: &str, bytes: Vec<u8>) {
+        self.put_anywhere(&format!("raw/{path}"), bytes);
+    }
+
+    /// Puts an object anywhere into the lake.
+    pub fn put_anywhere(&self, path: &str, bytes: Vec<u8>) {
         match (self.tier, &SERVICES.s3) {
-            (Tier::Cloud, Some(bucket)) => bucket.put(&format!("{}/raw/{path}", self.name), bytes),
+            (Tier::Cloud, Some(bucket)) => bucket.put(&format!("{}/{path}", self.name), bytes),
             _ => {
-                let path = self.dir.path().join("raw").join(path);
+                let path = self.dir.path().join(path);
                 fs::create_dir_all(path.parent().expect("it has a folder")).expect("a folder");
-                fs::write(path, bytes).expect("the raw file is written");
+                fs::write(path, bytes).expect("the file is written");
             }
         }
+    }
+
+    /// The objects below a folder of the lake, by their path there.
+    pub fn names_below(&self, folder: &str) -> BTreeSet<String> {
+        let (found, prefix) = match (self.tier, &SERVICES.s3) {
+            (Tier::Cloud, Some(bucket)) => {
+                let prefix = format!("{}/{folder}", self.name);
+                (bucket.read_all(&prefix), prefix)
+            }
+            _ => {
+                let prefix = self.dir.path().join(folder);
+                (read_all(&prefix), prefix.display().to_string())
+            }
+        };
+        let below = |name: &str| name.strip_prefix(&prefix).unwrap_or(name).trim_start_matches('/').to_owned();
+        found.iter().map(|(name, _)| below(name)).collect()
     }
 
     /// Removes an object of the raw zone.
@@ -337,6 +363,29 @@ impl Lake {
         let snapshots = answer.as_array().map_or(&[][..], Vec::as_slice);
         let rows = |snapshot: &Value| snapshot["rows"].as_array().cloned().unwrap_or_default();
         Ok(snapshots.iter().filter_map(|snapshot| Some((snapshot["snapshot_id"].as_i64()?, rows(snapshot)))).collect())
+    }
+
+    /// What PyIceberg is told to find a table of this lake.
+    pub fn request(&self, table: &str) -> Value {
+        let mut request = json!({"table": self.local(table)});
+        match (self.tier, &SERVICES.s3, &SERVICES.glue) {
+            (Tier::Cloud, Some(bucket), Some(glue)) => {
+                request["glue"] = json!(glue);
+                request["s3_endpoint"] = json!(bucket.endpoint);
+                request["access_key"] = json!(bucket.access_key);
+                request["secret_key"] = json!(bucket.secret_key);
+            }
+            _ => request["catalog"] = json!(format!("sqlite:///{}", self.dir.path().join("catalog.db").display())),
+        }
+        request
+    }
+
+    /// Where new tables go, as PyIceberg takes it.
+    pub fn warehouse(&self) -> String {
+        match self.tier {
+            Tier::Local => format!("file://{}", self.dir.path().join("warehouse").display()),
+            Tier::Cloud => self.location("warehouse"),
+        }
     }
 }
 

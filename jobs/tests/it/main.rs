@@ -12,6 +12,7 @@ mod golden;
 mod here;
 mod kill;
 mod lake;
+mod maintain;
 mod merges;
 mod model;
 mod noise;
@@ -92,7 +93,22 @@ fn main() -> ExitCode {
             .push(trial(Tier::Local, format!("local::signal-{signal}"), move || signals::run(Tier::Local, &[signal])));
     }
     trials.push(trial(Tier::Cloud, "cloud::signal".to_owned(), || signals::run(Tier::Cloud, &["INT", "TERM"])));
+    for job in ["expire", "orphans"] {
+        for fault in ["before", "after", "stop"] {
+            trials
+                .push(trial(Tier::Local, format!("local::{job}-fault-{fault}"), move || maintain::faults(job, fault)));
+        }
+    }
+    for share in 0..maintain::TRIALS {
+        trials.push(trial(Tier::Local, format!("local::maintain-property-{share}"), move || maintain::property(share)));
+    }
     for tier in Tier::ALL {
+        let beside = if tier == Tier::Local { &maintain::BESIDE[..] } else { &[] };
+        for (name, needs_python, run) in maintain::ALONE.iter().chain(beside).copied() {
+            let is_missing = tier.missing().is_some() || (needs_python && SERVICES.python.is_none());
+            let trial = trial(tier, format!("{}::{name}", tier.name()), move || run(tier));
+            trials.push(trial.with_ignored_flag(is_missing));
+        }
         for share in 0..kill::TRIALS {
             trials.push(trial(tier, format!("{}::kill-{share}", tier.name()), move || kill::run(tier, share)));
         }

@@ -1,0 +1,181 @@
+//! Plans in a few lines for people.
+
+use std::fmt::Write;
+
+use plan::{
+    dedupe::DedupePlan,
+    expire::{Action, ExpirePlan, Verdicts},
+    objects::KindTotal,
+    orphans::{Kept, Orphan, OrphansPlan},
+};
+
+use crate::{
+    report::Plan,
+    report_text::interval_text,
+    screen::{count, size, thousands},
+};
+
+/// Lines of a list that are shown; `--output json` has them all.
+const LINES_MAX: usize = 10;
+
+/// The plan as text, every line with its end.
+pub fn render(plan: &Plan) -> String {
+    let mut text = String::new();
+    match plan {
+        Plan::Dedupe(plan) => dedupe(&mut text, plan),
+        Plan::Expire(ExpirePlan::Refused { reasons }) => refused(&mut text, reasons),
+        Plan::Expire(ExpirePlan::KeepAll(verdicts) | ExpirePlan::Expire(verdicts)) => expire(&mut text, verdicts),
+        Plan::Orphans(OrphansPlan::Refused { reasons, orphans: found }) => {
+            refused(&mut text, reasons);
+            orphans(&mut text, found);
+        }
+        Plan::Orphans(OrphansPlan::NoOrphans(found) | OrphansPlan::DeleteOrphans(found)) => {
+            for Kept { reason, files, bytes } in &found.kept {
+                _ = writeln!(text, "  keep {}, {}: {reason}", count(*files, "file"), size(*bytes));
+            }
+            deletes(&mut text, &found.totals());
+            orphans(&mut text, &found.orphans);
+        }
+    }
+    text
+}
+
+fn refused(text: &mut String, reasons: &[String]) {
+    for reason in reasons {
+        _ = writeln!(text, "  would refuse: {reason}");
+    }
+}
+
+fn expire(text: &mut String, verdicts: &Verdicts) {
+    for of in &verdicts.refs {
+        _ = writeln!(text, "  {} {} {}: {}", of.action, of.kind, of.name, of.reason);
+    }
+    let (gone, kept): (Vec<_>, Vec<_>) =
+        verdicts.snapshots.iter().partition(|snapshot| snapshot.action == Action::Expire);
+    for (verb, of) in [("expire", gone), ("keep", kept)] {
+        let line = |snapshot: &&plan::expire::SnapshotVerdict| {
+            format!("snapshot {} of {}: {}", snapshot.snapshot_id, snapshot.committed_at, snapshot.reasons.join(", "))
+        };
+        list(text, verb, of.iter().map(line).collect());
+    }
+    for id in &verdicts.absent {
+        _ = writeln!(text, "  snapshot {id} is not in the table, or not any more");
+    }
+    deletes(text, &verdicts.deletes);
+}
+
+fn deletes(text: &mut String, totals: &[KindTotal]) {
+    for total in totals {
+        _ = writeln!(text, "  delete {}, {}", count(total.files, &total.kind.to_string()), size(total.bytes));
+    }
+}
+
+fn orphans(text: &mut String, orphans: &[Orphan]) {
+    let line = |orphan: &Orphan| format!("{} ({}): {}", orphan.location, size(orphan.bytes), orphan.reason);
+    list(text, "delete", orphans.iter().map(line).collect());
+}
+
+fn dedupe(text: &mut String, plan: &DedupePlan) {
+    let DedupePlan::Run(run) = plan else { return };
+    let rows = run.rows.map(|rows| format!(", {} rows", thousands(rows))).unwrap_or_default();
+    _ = writeln!(text, "  would read {}, {}{rows}", count(run.files.len() as u64, "raw file"), size(run.bytes));
+    for reason in &run.reasons {
+        _ = writeln!(text, "  because {reason}");
+    }
+    if run.creates_table {
+        _ = writeln!(text, "  would create the table");
+    }
+    let partitions = run.partitions.iter().map(|partition| {
+        format!("{}: {}, {}", interval_text(&partition.arrival), count(partition.files, "file"), size(partition.bytes))
+    });
+    list(text, "take", partitions.collect());
+    list(text, "column", run.columns.iter().map(ToString::to_string).collect());
+    let rewrites = run
+        .may_rewrite
+        .iter()
+        .map(|file| format!("{} ({} rows, {}): {}", file.path, thousands(file.rows), size(file.bytes), file.reason));
+    list(text, "may rewrite", rewrites.collect());
+    list(text, "leave out", run.left_out.iter().map(|object| format!("{}: {}", object.key, object.reason)).collect());
+}
+
+fn list(text: &mut String, verb: &str, lines: Vec<String>) {
+    for line in lines.iter().take(LINES_MAX) {
+        _ = writeln!(text, "  {verb} {line}");
+    }
+    if lines.len() > LINES_MAX {
+        _ = writeln!(text, "  {verb} … {} more (--output json shows all)", lines.len() - LINES_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use plan::{
+        expire::{RefVerdict, RefWord, SnapshotVerdict},
+        objects::ObjectKind,
+        orphans::Found,
+    };
+
+    use super::*;
+
+    #[test]
+    fn an_expiry() {
+        let committed_at = "2025-06-04T00:00:00Z".parse().unwrap();
+        let snapshot = |snapshot_id, action, reason: &str| SnapshotVerdict {
+            snapshot_id,
+            committed_at,
+            action,
+            reasons: vec![reason.to_owned()],
+        };
+        let verdicts = Verdicts {
+            table: "curated.t".parse().unwrap(),
+            snapshots: vec![
+                snapshot(3, Action::Keep, "current snapshot"),
+                snapshot(2, Action::Expire, "older than 5d, in no branch or tag"),
+            ],
+            refs: vec![RefVerdict {
+                kind: RefWord::Tag,
+                name: "v1".to_owned(),
+                action: Action::Expire,
+                reason: "its snapshot is older than 30d".to_owned(),
+            }],
+            absent: vec![7],
+            deletes: vec![KindTotal { kind: ObjectKind::DataFile, files: 1_200, bytes: 5 << 30 }],
+        };
+        assert_snapshot!(render(&Plan::Expire(ExpirePlan::Expire(verdicts))), @"
+          expire tag v1: its snapshot is older than 30d
+          expire snapshot 2 of 2025-06-04T00:00:00Z: older than 5d, in no branch or tag
+          keep snapshot 3 of 2025-06-04T00:00:00Z: current snapshot
+          snapshot 7 is not in the table, or not any more
+          delete 1,200 data files, 5.0 GiB
+        ");
+        let reasons = vec!["the table's property gc.enabled is false".to_owned()];
+        assert_snapshot!(render(&Plan::Expire(ExpirePlan::Refused { reasons })), @"  would refuse: the table's property gc.enabled is false");
+    }
+
+    #[test]
+    fn orphans_are_listed_up_to_a_limit() {
+        let orphan = |n: u32| Orphan {
+            location: format!("s3://lake/t/data/{n:02}.parquet"),
+            kind: ObjectKind::DataFile,
+            bytes: 2048,
+            modified: "2025-06-04T00:00:00Z".parse().unwrap(),
+            reason: "no version of the table refers to it".to_owned(),
+        };
+        let found = Found {
+            table: "curated.t".parse().unwrap(),
+            location: "s3://lake/t".to_owned(),
+            kept: vec![Kept { reason: "not older than 7d".to_owned(), files: 1, bytes: 10 }],
+            orphans: (0..11).map(orphan).collect(),
+        };
+        let text = render(&Plan::Orphans(OrphansPlan::DeleteOrphans(found)));
+        let ends: Vec<_> = text.lines().take(3).chain(text.lines().skip(11)).collect();
+        assert_snapshot!(ends.join("\n"), @"
+          keep 1 file, 10 B: not older than 7d
+          delete 11 data files, 22.0 KiB
+          delete s3://lake/t/data/00.parquet (2.0 KiB): no version of the table refers to it
+          delete s3://lake/t/data/09.parquet (2.0 KiB): no version of the table refers to it
+          delete … 1 more (--output json shows all)
+        ");
+    }
+}
