@@ -136,6 +136,12 @@ pub enum Conflict {
         /// Schema id of the table now.
         found: i32,
     },
+    /// Another writer changed a property that our change sets.
+    #[error("the property {name} changed")]
+    PropertyChanged {
+        /// The property.
+        name: String,
+    },
     /// Another writer changed what keeps snapshots: refs, or the properties that say how long.
     #[error("what keeps snapshots changed: {what}")]
     RetentionChanged {

@@ -25,7 +25,10 @@ use crate::{
 /// as the plan read it. That replaced files
 /// are still live is seen when their manifests are written again.
 pub(super) async fn validate(planned: &Table, current: &Table, change: &Change) -> Result<()> {
-    let found = match schema_conflict(current, change).or_else(|| retention_conflict(planned, current, change)) {
+    let of_metadata = schema_conflict(current, change)
+        .or_else(|| property_conflict(planned, current, change))
+        .or_else(|| retention_conflict(planned, current, change));
+    let found = match of_metadata {
         Some(conflict) => Some(conflict),
         None => match inputs_taken(current, change)? {
             Some(conflict) => Some(conflict),
@@ -63,6 +66,14 @@ fn inputs_taken(current: &Table, change: &Change) -> Result<Option<Conflict>> {
     // A replay has no partitions: it is known by the digest of its files.
     let same = ledger.applied(&entry.input_digest, &entry.contract_digest, &current.metadata);
     Ok(same.map(|run| Conflict::InputsTaken { inputs: format!("run {}", run.run_id) }))
+}
+
+/// A property that the change sets was set by another writer meanwhile: what it stands for, as the file of tombstones, was
+/// made from the value that the plan read.
+fn property_conflict(planned: &Table, current: &Table, change: &Change) -> Option<Conflict> {
+    let value = |table: &Table, name: &String| table.metadata.properties().get(name).cloned();
+    let name = change.properties.keys().find(|name| value(planned, name) != value(current, name))?;
+    Some(Conflict::PropertyChanged { name: name.clone() })
 }
 
 async fn history_conflict(current: &Table, change: &Change) -> Result<Option<Conflict>> {

@@ -86,6 +86,22 @@ async fn new_data_elsewhere_is_none() {
 }
 
 #[tokio::test]
+async fn a_property_that_another_writer_changed_is_a_conflict() {
+    // Two merges of other keys, each with the tombstones of before and its own.
+    let (test, ..) = two_files().await;
+    let named = |at: &str| [(crate::TOMBSTONES_PROPERTY.to_owned(), at.to_owned())].into();
+    let planned = test.table().await;
+    let second = Change { properties: named("b"), ..merge_of_new_keys(&test, Some(scope(&[10], "x", "y"))).await };
+    let first = Change { properties: named("a"), ..merge_of_new_keys(&test, Some(scope(&[10], "n", "o"))).await };
+    test.commit(&first).await.unwrap();
+    let result = commit(&test.lake, &planned, &second, &test.inputs, &quick()).await;
+    assert!(matches!(conflict(result), Conflict::PropertyChanged { .. }));
+    // Without a property of its own it lands.
+    let quiet = Change { properties: [].into(), ..second };
+    commit(&test.lake, &planned, &quiet, &test.inputs, &quick()).await.unwrap();
+}
+
+#[tokio::test]
 async fn doubt_about_new_data_is_a_conflict() {
     let unknown_bounds = {
         let (test, ..) = two_files().await;
