@@ -365,23 +365,8 @@ impl Lake {
         Ok(snapshots.iter().filter_map(|snapshot| Some((snapshot["snapshot_id"].as_i64()?, rows(snapshot)))).collect())
     }
 
-    /// What PyIceberg is told to find a table of this lake.
-    pub fn request(&self, table: &str) -> Value {
-        let mut request = json!({"table": self.local(table)});
-        match (self.tier, &SERVICES.s3, &SERVICES.glue) {
-            (Tier::Cloud, Some(bucket), Some(glue)) => {
-                request["glue"] = json!(glue);
-                request["s3_endpoint"] = json!(bucket.endpoint);
-                request["access_key"] = json!(bucket.access_key);
-                request["secret_key"] = json!(bucket.secret_key);
-            }
-            _ => request["catalog"] = json!(format!("sqlite:///{}", self.dir.path().join("catalog.db").display())),
-        }
-        request
-    }
-
     /// Where new tables go, as PyIceberg takes it.
-    pub fn warehouse(&self) -> String {
+    pub fn new_tables(&self) -> String {
         match self.tier {
             Tier::Local => format!("file://{}", self.dir.path().join("warehouse").display()),
             Tier::Cloud => self.location("warehouse"),

@@ -87,7 +87,7 @@ pub struct Expiry {
     pub snapshot_ids: Vec<i64>,
     /// Branches and tags.
     pub refs: Vec<String>,
-    /// What only these snapshots needed when the change was made: deleted by [`crate::reclaim`] after the commit, except
+    /// What only these snapshots needed when the change was made: deleted by [`crate::reclaim()`] after the commit, except
     /// what the table needs by then.
     pub obsolete: Obsolete,
 }

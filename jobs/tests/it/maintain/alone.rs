@@ -85,7 +85,7 @@ pub fn foreign(tier: Tier) -> Result<(), String> {
     request["rows"] = json!(5);
     request["tag"] = json!("v1");
     request["branch"] = json!("audit");
-    request["warehouse"] = json!(lake.warehouse());
+    request["warehouse"] = json!(lake.new_tables());
     request["catalog_name"] = json!("etl");
     let written = reader::ask(&request)?;
     let ids: Vec<_> =

@@ -53,7 +53,7 @@ fn beside(tier: Tier, name: &str, words: &[String], other: impl Fn(&Lake) -> Ran
         start.restore(&world.lake);
         let at = |error: String| format!("stopped at step {step} of {steps}: {error}");
         let mut beside = None;
-        let ran = faults::pause(&world.lake, words, step, || beside = Some(other(&world.lake)));
+        let ran = faults::pause(&world.lake, words, step, |_| beside = Some(other(&world.lake)));
         ended(beside.ok_or("it was not run")?, 0).map_err(at)?;
         if ran.exit == 75 {
             ended(here::run(&world.lake, words), 0).map_err(at)?;
