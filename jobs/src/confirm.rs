@@ -20,6 +20,7 @@ impl Job {
         let dry_run = self.program.globals.dry_run;
         if dry_run {
             report.status = Status::Planned;
+            report.reason = plan.idle().map(str::to_owned);
             report.plan = Some(plan.clone());
         }
         dry_run

@@ -66,8 +66,14 @@ fn expire(text: &mut String, verdicts: &Verdicts) {
 
 fn deletes(text: &mut String, totals: &[KindTotal]) {
     for total in totals {
-        _ = writeln!(text, "  delete {}, {}", count(total.files, &total.kind.to_string()), size(total.bytes));
+        _ = writeln!(text, "  delete {}", kind_total(total));
     }
+}
+
+/// `3 data files, 4.0 KiB`; without a size where the table's metadata has none, as of manifest lists.
+pub fn kind_total(total: &KindTotal) -> String {
+    let files = count(total.files, &total.kind.to_string());
+    if total.bytes == 0 { files } else { format!("{files}, {}", size(total.bytes)) }
 }
 
 fn orphans(text: &mut String, orphans: &[Orphan]) {

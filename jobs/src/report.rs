@@ -95,6 +95,17 @@ pub enum Plan {
     Orphans(OrphansPlan),
 }
 
+impl Plan {
+    /// Why it would change nothing, when it would not.
+    pub fn idle(&self) -> Option<&'static str> {
+        match self {
+            Self::Expire(ExpirePlan::KeepAll(_)) => Some("every snapshot is kept"),
+            Self::Orphans(OrphansPlan::NoOrphans(_)) => Some("there is nothing to delete"),
+            _ => None,
+        }
+    }
+}
+
 /// What became of snapshots, branches and tags.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshots {

@@ -157,7 +157,7 @@ fn tidied(text: &mut String, report: &Report, paint: Paint) {
     if let Some(deleted) = &report.deleted {
         _ = writeln!(text, "  deleted {}, {}", count(deleted.files, "file"), size(deleted.bytes));
         for total in &deleted.by_kind {
-            _ = writeln!(text, "    {}, {}", count(total.files, &total.kind.to_string()), size(total.bytes));
+            _ = writeln!(text, "    {}", plan_text::kind_total(total));
         }
     }
 }
