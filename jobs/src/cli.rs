@@ -15,6 +15,7 @@ use crate::{
     expire::Expire,
     init::Init,
     job::Program,
+    merge::Merge,
     orphans::Orphans,
     query::Query,
     runs::Runs,
@@ -126,6 +127,8 @@ pub enum Command {
     Init(Init),
     /// Merge a raw interval into curated tables: validate, dedupe, MERGE
     Dedupe(Dedupe),
+    /// Change a curated table with a MERGE INTO of your own
+    Merge(Merge),
     /// Let old snapshots go, and delete the files that only they need
     Expire(Expire),
     /// Delete files that no version of a table refers to
@@ -166,6 +169,7 @@ impl Command {
             Self::Demo(_) => "demo",
             Self::Init(_) => "init",
             Self::Dedupe(_) => "dedupe",
+            Self::Merge(_) => "merge",
             Self::Expire(_) => "expire",
             Self::Orphans(_) => "orphans",
             Self::Query(_) => "query",
@@ -183,6 +187,7 @@ impl Command {
             Self::Demo(demo) => demo.run(program).await,
             Self::Init(init) => init.run(program).await,
             Self::Dedupe(dedupe) => dedupe.run(&program.job("dedupe")?).await,
+            Self::Merge(merge) => merge.run(&program.job("merge")?).await,
             Self::Expire(expire) => expire.run(&program.job("expire")?).await,
             Self::Orphans(orphans) => orphans.run(&program.job("orphans")?).await,
             Self::Query(query) => query.run(&program.job("query")?).await,

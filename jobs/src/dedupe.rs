@@ -4,8 +4,6 @@
 mod apply;
 mod change;
 mod facts;
-mod names;
-mod outcome;
 
 use clap::{ArgGroup, Args};
 use contract::{Contract, TableName};

@@ -36,6 +36,7 @@ pub fn render(plan: &Plan) -> String {
             deletes(&mut text, &found.totals());
             orphans(&mut text, &found.orphans);
         }
+        Plan::Merge(plan) => plan.nodes.iter().for_each(|node| _ = writeln!(text, "  {node}")),
     }
     text
 }

@@ -93,6 +93,15 @@ pub enum Plan {
     Expire(ExpirePlan),
     /// Of `orphans`.
     Orphans(OrphansPlan),
+    /// Of `merge`.
+    Merge(MergePlan),
+}
+
+/// How a MERGE statement would be carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergePlan {
+    /// The nodes of the plan that reads its source, a line each, the last one first.
+    pub nodes: Vec<String>,
 }
 
 impl Plan {

@@ -5,28 +5,27 @@ use std::sync::Arc;
 
 use contract::{Column, Contract, NewColumns};
 use engine::{
-    TableReader, TableWriterOptions,
+    TableReader,
     dedupe::{self, Dedupe, Outcome, QuarantineTarget, tombstones},
     raw::{NewColumn, RawInput, RawInterval},
 };
 use lake::{
-    Change, ChangeKind, CommitError, CommitOptions, Committed, Conflict, Lake, Staging, Table, discard_staged, spec,
+    CommitError, CommitOptions, Committed, Conflict, Lake, Staging, Table, discard_staged,
 };
 use plan::dedupe::RunPlan;
 
 use crate::{
     config::TableConfig,
-    dedupe::{change::Staged, names, outcome::describe},
+    dedupe::change::Staged,
     error::{JobError, Kind, Result},
     job::Job,
+    outcome::{self, describe},
     report::{Inputs, Report, Rows, Status},
+    staging,
 };
 
 /// Plans made or carried out again because another writer was first.
 pub const REPLANS_MAX: u32 = 8;
-
-/// Files that may be open for writing at once.
-const OPEN_FILES_MAX: usize = 512;
 
 /// One table's run.
 pub struct Apply<'a> {
@@ -77,7 +76,7 @@ impl Apply<'_> {
                         discard_staged(&lake.storage, &table.name, unreferenced(&committed, locations)).await;
                     }
                     report.commit_retries += committed.retries + replans;
-                    self.committed(&change, &committed, report);
+                    outcome::committed(&change, &committed, report);
                     return Ok(Ended::Done);
                 }
                 Err(error) if matches!(&error, lake::Error::Commit(CommitError::OutcomeUnknown { .. })) => {
@@ -145,8 +144,8 @@ impl Apply<'_> {
                 location: format!("{}/", self.table.quarantine.trim_end_matches('/')),
                 run_id: report.run_id.clone(),
             }),
-            writer: self.writer(lake, table, &schema, &staging),
-            delete_file_name: names::delete_files(table, &schema, &staging),
+            writer: staging::writer(self.job, table, self.contract, &schema, &staging),
+            delete_file_name: staging::delete_files(table, &schema, &staging),
             seed: (self.job.program.ids.random)().as_u64_pair().1,
             now: self.job.program.now(),
             tombstones: table.metadata.properties().get(tombstones::PROPERTY).cloned(),
@@ -199,42 +198,6 @@ impl Apply<'_> {
                 let help = format!("add them to {}, or set etl.newColumns", self.table.contract.display());
                 Err(JobError::new(Kind::Gate, message).with_help(help))
             }
-        }
-    }
-
-    fn writer(&self, lake: &Lake, table: &Table, schema: &spec::SchemaRef, staging: &Staging) -> TableWriterOptions {
-        let options = self.job.session_options();
-        let order = table.metadata.default_sort_order();
-        TableWriterOptions {
-            storage: lake.storage.clone(),
-            schema: Arc::clone(schema),
-            spec: Arc::clone(table.metadata.default_partition_spec()),
-            sort_order: (!order.is_unsorted()).then(|| Arc::clone(order)),
-            key_field_ids: self.contract.key.iter().filter_map(|name| schema.field_id_by_name(name)).collect(),
-            file_name: names::data_files(table, schema, staging),
-            target_file_bytes: self.contract.target_file_bytes,
-            memory_bytes: options.memory_limit_bytes / 4,
-            threads: options.threads,
-            open_files_max: OPEN_FILES_MAX,
-            zstd_level: None,
-            properties: table.metadata.properties().clone(),
-        }
-    }
-
-    fn committed(&self, change: &Change, committed: &Committed, report: &mut Report) {
-        report.status = Status::Committed;
-        let output = &mut report.output;
-        output.snapshot_before = committed.snapshot_before;
-        output.snapshot_after = committed.snapshot_id;
-        output.metadata_location = Some(committed.metadata_location.clone());
-        output.files_added = change.added.len() as u64;
-        output.files_removed = change.removed.len() as u64;
-        output.delete_files_added = change.added_deletes.len() as u64;
-        output.bytes_written =
-            change.added.iter().chain(&change.added_deletes).map(|file| file.data_file.file_size_in_bytes()).sum();
-        report.schema_changes = change.schema_update.iter().flat_map(|update| update.descriptions.clone()).collect();
-        if change.kind == ChangeKind::MetadataOnly {
-            report.reason = Some("no row changed".to_owned());
         }
     }
 }

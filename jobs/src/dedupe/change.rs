@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use engine::dedupe::tombstones;
 use lake::{Change, ChangeKind, LedgerEntry, Removal, SchemaUpdate, StagedFile, Table, spec};
 
-use super::{apply::Apply, outcome::rows_by_outcome};
-use crate::report::Report;
+use super::apply::Apply;
+use crate::{outcome::rows_by_outcome, report::Report};
 
 /// What execution left to be committed.
 pub struct Staged {

@@ -19,8 +19,9 @@ use plan::{
 use super::Dedupe;
 use crate::{
     config::TableConfig,
-    error::{JobError, Kind, Result},
+    error::{JobError, Result},
     job::Job,
+    staging,
 };
 
 /// Where a run's files come from.
@@ -116,11 +117,7 @@ impl<'a> Source<'a> {
 
     /// Refuses what execution or the commit would refuse, before anything is read or staged, and for `--dry-run`, too.
     fn check_writable(&self, table: &Table) -> Result<()> {
-        table.check_writable()?;
-        engine::check_settings(&table.metadata).map_err(|error| {
-            JobError::new(Kind::Failed, format!("failed to write to table {}: {error}", table.name))
-                .with_help("change the table with the engine that made it; nothing was changed")
-        })?;
+        staging::check_writable(table)?;
         lake::evolve(&table.metadata, self.contract, &[]).map_err(lake::Error::from)?;
         Ok(())
     }

@@ -69,6 +69,12 @@ pub enum Error {
         /// Sum of the outcomes.
         accounted: u64,
     },
+    /// A MERGE statement that would break a promise of the table.
+    #[error("merge: {reason}")]
+    Merge {
+        /// What is wrong with it, and what to write instead.
+        reason: String,
+    },
     /// A SQL statement or expression that cannot be run.
     #[error("{subject}: {source}")]
     Sql {

@@ -7,6 +7,7 @@ mod curated;
 pub mod dedupe;
 mod error;
 mod keys;
+pub mod merge;
 mod metrics;
 pub mod observe;
 mod parquet_file;
@@ -21,7 +22,7 @@ mod types;
 mod writer;
 
 pub use curated::{
-    CuratedTable, DUPLICATE_KEYS_MAX, DuplicateKey, FILE_COLUMN, FILES_MAX, RowOptions, TableReader, check_keys, query,
+    CuratedTable, DUPLICATE_KEYS_MAX, DuplicateKey, FILE_COLUMN, FILES_MAX, ROW_COLUMN, RowOptions, TableReader, check_keys, query,
     sql_error,
 };
 pub use error::{Error, Result};

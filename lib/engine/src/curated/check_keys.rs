@@ -9,7 +9,7 @@ use arrow::{
     util::display::array_value_to_string,
 };
 use contract::TableName;
-use datafusion::{common::ScalarValue, datasource::MemTable, error::DataFusionError};
+use datafusion::{catalog::TableProvider, common::ScalarValue, datasource::MemTable, error::DataFusionError};
 
 use super::{
     query::{context_of, sql_error},
@@ -41,7 +41,7 @@ pub async fn check_keys(session: &Session, curated: &CuratedTable, key: &[String
         let reason = format!("it has no column {unknown}");
         return Err(Error::Unsupported { subject: format!("table {table}"), reason });
     }
-    let context = context_of(session, vec![(table.clone(), curated.with_file_column())])
+    let context = context_of(session, vec![(table.clone(), curated.with_file_column() as Arc<dyn TableProvider>)])
         .map_err(|error| failed(session, table, error))?;
     let keys: Vec<String> = key.iter().map(|column| quoted(column)).collect();
     let from = format!("{}.{}", quoted(table.namespace()), quoted(table.name()));

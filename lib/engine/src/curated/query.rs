@@ -9,7 +9,7 @@ use arrow::error::ArrowError;
 use contract::TableName;
 use datafusion::{
     catalog::CatalogProviderList,
-    catalog::{CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider},
+    catalog::{CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider, TableProvider},
     error::DataFusionError,
     execution::{SendableRecordBatchStream, SessionStateBuilder, context::SQLOptions},
     physical_plan::{ExecutionPlan, execute_stream},
@@ -38,6 +38,7 @@ pub async fn query(
 ) -> Result<SendableRecordBatchStream> {
     let names: Vec<String> = tables.iter().map(|(name, _)| name.to_string()).collect();
     let failed = |error| explain(sql_error(session, "query", error), &names);
+    let tables = tables.into_iter().map(|(name, table)| (name, table as Arc<dyn TableProvider>)).collect();
     let context = context_of(session, tables).map_err(failed)?;
     let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     let frame = context.sql_with_options(sql, read_only).await.map_err(failed)?;
@@ -129,9 +130,9 @@ fn explain(error: Error, names: &[String]) -> Error {
 }
 
 /// A context with these tables and nothing else, sharing the session's memory and threads.
-pub(super) fn context_of(
+pub(crate) fn context_of(
     session: &Session,
-    tables: Vec<(TableName, Arc<CuratedTable>)>,
+    tables: Vec<(TableName, Arc<dyn TableProvider>)>,
 ) -> std::result::Result<SessionContext, DataFusionError> {
     let catalog = MemoryCatalogProvider::new();
     let mut namespaces: Vec<String> = Vec::new();

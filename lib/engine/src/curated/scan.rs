@@ -70,6 +70,8 @@ pub(super) enum OutputColumn {
     Field(i32),
     /// The data file's location.
     File,
+    /// The row's position in the file.
+    Row,
 }
 
 impl CuratedScan {
@@ -250,17 +252,19 @@ impl Opening {
             .iter()
             .filter_map(|column| match column {
                 OutputColumn::Field(id) => Some(*id),
-                OutputColumn::File => None,
+                OutputColumn::File | OutputColumn::Row => None,
             })
             .collect();
-        let options = RowOptions { batch_rows: self.batch_rows, row_groups: Some(chosen), ..RowOptions::default() };
+        let row_number = output.contains(&OutputColumn::Row);
+        let options =
+            RowOptions { batch_rows: self.batch_rows, row_groups: Some(chosen), row_number, ..RowOptions::default() };
         let batches = reader.read_open(&file, &slice.entry, &columns, options).await?;
-        if !output.contains(&OutputColumn::File) {
+        if !row_number && !output.contains(&OutputColumn::File) {
             return Ok(batches);
         }
         let (output, schema) = (Arc::clone(output), Arc::clone(schema));
         let location = slice.entry.data_file.file_path().to_owned();
-        Ok(batches.and_then(move |batch| std::future::ready(with_file(&batch, &location, &output, &schema))).boxed())
+        Ok(batches.and_then(move |batch| std::future::ready(with_place(&batch, &location, &output, &schema))).boxed())
     }
 
     /// The query's filters, and those that other nodes have filled in by now.
@@ -275,7 +279,7 @@ impl Opening {
     }
 }
 
-fn with_file(batch: &RecordBatch, location: &str, output: &[OutputColumn], schema: &SchemaRef) -> Result<RecordBatch> {
+fn with_place(batch: &RecordBatch, location: &str, output: &[OutputColumn], schema: &SchemaRef) -> Result<RecordBatch> {
     let mut fields = batch.columns().iter();
     let column = |column: &OutputColumn| match column {
         OutputColumn::Field(_) => fields.next().cloned(),
@@ -285,11 +289,13 @@ fn with_file(batch: &RecordBatch, location: &str, output: &[OutputColumn], schem
             let locations: StringViewArray = locations.finish();
             Some(Arc::new(locations) as ArrayRef)
         }
+        // Read as the last column, wherever it is wanted.
+        OutputColumn::Row => batch.columns().last().cloned(),
     };
     let columns: Vec<ArrayRef> = output.iter().filter_map(column).collect();
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
-        .map_err(|source| Error::compute("failed to add the file's location to a batch", source))
+        .map_err(|source| Error::compute("failed to add a row's place to a batch", source))
 }
 
 fn first_rows(batches: Batches, limit: usize) -> Batches {

@@ -25,6 +25,9 @@ use crate::{Error, Result, types::field_id};
 /// Name of the column that [`CuratedTable::with_file_column`] adds: the location of the row's data file.
 pub const FILE_COLUMN: &str = "_file";
 
+/// Name of the column that [`CuratedTable::with_place_columns`] adds beside it: the row's position in that file, from 0.
+pub const ROW_COLUMN: &str = "_pos";
+
 /// A table at one snapshot, to be registered with a DataFusion session.
 #[derive(Debug)]
 pub struct CuratedTable {
@@ -62,6 +65,14 @@ impl CuratedTable {
         Arc::new(Self { schema: Arc::new(Schema::new(fields)), reader: self.reader.clone() })
     }
 
+    /// The same table with two more columns, [`FILE_COLUMN`] and [`ROW_COLUMN`].
+    pub fn with_place_columns(&self) -> Arc<Self> {
+        let with_file = self.with_file_column();
+        let mut fields: Vec<_> = with_file.schema.fields().iter().cloned().collect();
+        fields.push(Arc::new(Field::new(ROW_COLUMN, DataType::Int64, false)));
+        Arc::new(Self { schema: Arc::new(Schema::new(fields)), reader: self.reader.clone() })
+    }
+
     /// What reads its files.
     pub fn reader(&self) -> &TableReader {
         &self.reader
@@ -90,6 +101,7 @@ impl CuratedTable {
         match field_id(field) {
             Some(id) => Ok(OutputColumn::Field(id)),
             None if field.name() == FILE_COLUMN => Ok(OutputColumn::File),
+            None if field.name() == ROW_COLUMN => Ok(OutputColumn::Row),
             None => Err(DataFusionError::Internal(format!("column {} has no field id", field.name()))),
         }
     }

@@ -172,7 +172,6 @@ async fn judge(dedupe: &Dedupe<'_>, bound: &Arc<BoundInterval>) -> Result<Judged
         rules,
         rejects: Arc::new(found.rejects),
         quarantine: dedupe.quarantine.clone(),
-        reader: dedupe.table.clone(),
         threads,
     });
     if let Some(target) = &dedupe.quarantine {
@@ -310,7 +309,7 @@ async fn stage(
             return Ok((Vec::new(), Vec::new()));
         }
         let writer = Arc::new(TableWriter::new(dedupe.writer.clone())?);
-        let rows = dedupe.stop.unless(write_rows(payload, touched, &writer, balance)).await;
+        let rows = dedupe.stop.unless(write_rows(dedupe.table.as_ref(), payload, touched, &writer, balance)).await;
         let written = match rows {
             // Small objects like tombstones.
             Ok(files) => touched.write_deletes(&delete_options(dedupe)).await.map(|deletes| (files, deletes)),
@@ -336,12 +335,16 @@ async fn stage(
 
 /// Writes the batch and what stays of the files that are written again. What was written must be what was counted.
 async fn write_rows(
+    reader: Option<&Arc<TableReader>>,
     payload: &Arc<Payload>,
     touched: &Touched,
     writer: &Arc<TableWriter>,
     balance: &Balance,
 ) -> Result<Vec<spec::DataFile>> {
-    let survivors = payload.rewrite(&touched.rewritten, writer).await?;
+    let survivors = match reader {
+        Some(reader) => touched.rewrite(reader, payload.interval.schema(), writer, payload.threads).await?,
+        None => 0,
+    };
     let written = payload.write_batch(Some(writer)).await?;
     let files = writer.close().await?;
     let in_files: u64 = files.iter().map(|file| file.record_count()).sum();
@@ -382,7 +385,7 @@ fn rejects(bound: &BoundInterval, rules: &Rules, found: &Found) -> Vec<Reject> {
 }
 
 /// Row checks of severity warning: their rows stay, and are counted.
-fn warnings(rules: &Rules, broken_rows: &[u64]) -> Vec<QualityResult> {
+pub fn warnings(rules: &Rules, broken_rows: &[u64]) -> Vec<QualityResult> {
     let checks = (0..rules.count()).filter(|rule| rules.severity(*rule) == Severity::Warning);
     #[expect(clippy::cast_precision_loss, reason = "a count for people")]
     let result = |rule: usize| QualityResult {

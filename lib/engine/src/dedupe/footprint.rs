@@ -192,7 +192,8 @@ fn range_of(values: &ArrayRef) -> datafusion::error::Result<(ScalarValue, Scalar
     Ok((min.evaluate()?, max.evaluate()?))
 }
 
-fn datum_of(primitive: &spec::PrimitiveType, value: &ScalarValue) -> Option<spec::Datum> {
+/// A value as the table format has it; `None` for types without an ordered form here.
+pub fn datum_of(primitive: &spec::PrimitiveType, value: &ScalarValue) -> Option<spec::Datum> {
     Some(match (primitive, value) {
         (spec::PrimitiveType::Int, ScalarValue::Int32(Some(value))) => spec::Datum::int(*value),
         (spec::PrimitiveType::Long, ScalarValue::Int64(Some(value))) => spec::Datum::long(*value),

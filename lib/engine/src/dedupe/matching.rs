@@ -254,7 +254,8 @@ pub fn field_ids(schema: &SchemaRef, columns: &[usize]) -> Vec<i32> {
     columns.iter().filter_map(|column| field_id(schema.field(*column))).collect()
 }
 
-fn key_text(keys: &[arrow::array::ArrayRef], row: usize) -> String {
+/// A row's key for people.
+pub fn key_text(keys: &[arrow::array::ArrayRef], row: usize) -> String {
     let text = |key: &arrow::array::ArrayRef| {
         arrow::util::display::array_value_to_string(key, row).unwrap_or_else(|_| "?".to_owned())
     };

@@ -23,7 +23,13 @@ mod touched;
 mod verdicts;
 mod winners;
 
+pub(crate) use compare::hash_rows;
+pub(crate) use execute::warnings;
 pub use execute::{Batch, Dedupe, Outcome, execute};
+pub(crate) use footprint::datum_of;
+pub(crate) use matching::key_text;
+pub(crate) use payload::{kept, strict};
 pub use quality::QualityResult;
 pub use quarantine::{QuarantineTarget, Reject};
+pub(crate) use touched::{Touched, TouchedFile};
 pub use verdicts::Balance;

@@ -1,5 +1,4 @@
-//! The second pass: all columns of the rows that are written, once, beside the rows that stay of each touched file; and
-//! the bad rows, to quarantine.
+//! The second pass: all columns of the rows that are written, once; and the bad rows, to quarantine.
 
 use std::sync::{
     Arc,
@@ -15,14 +14,12 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{
     keys::FileRejects,
-    matching::{ROW_OPTIONS, field_ids, selection_of, split_row_numbers},
+    matching::selection_of,
     quarantine::{QuarantineFile, QuarantineTarget},
-    touched::TouchedFile,
     verdicts::{Verdict, Verdicts},
 };
 use crate::{
     Error, Result,
-    curated::TableReader,
     raw::{BoundInterval, ScanOptions},
     rules::Rules,
     tasks::on_file,
@@ -44,8 +41,6 @@ pub struct Payload {
     pub rejects: Arc<Vec<FileRejects>>,
     /// Where bad rows go.
     pub quarantine: Option<QuarantineTarget>,
-    /// The table at its base, when it has a snapshot.
-    pub reader: Option<Arc<TableReader>>,
     /// Files at once.
     pub threads: usize,
 }
@@ -119,49 +114,10 @@ impl Payload {
         };
         numbers.iter().map(rules).collect()
     }
-
-    /// Writes what stays of each file that is written again. Returns how many rows that were.
-    pub async fn rewrite(self: &Arc<Self>, touched: &[TouchedFile], writer: &Arc<TableWriter>) -> Result<u64> {
-        let Some(reader) = &self.reader else { return Ok(0) };
-        let columns: Arc<Vec<usize>> = Arc::new((0..self.interval.schema().fields().len()).collect());
-        let schema = self.interval.schema();
-        stream::iter(touched.to_vec())
-            .map(|file| {
-                let (reader, writer, columns) = (Arc::clone(reader), Arc::clone(writer), Arc::clone(&columns));
-                let (schema, location) = (Arc::clone(schema), file.entry.data_file.file_path().to_owned());
-                async move {
-                    on_file(location, async move { rewrite_file(&file, &reader, &columns, &schema, &writer).await })
-                        .await
-                }
-            })
-            .buffer_unordered(self.threads.max(1))
-            .try_fold(0, |total, rows| async move { Ok(total + rows) })
-            .await
-    }
 }
 
-async fn rewrite_file(
-    file: &TouchedFile,
-    reader: &TableReader,
-    columns: &[usize],
-    schema: &SchemaRef,
-    writer: &TableWriter,
-) -> Result<u64> {
-    let mut batches = reader.read(&file.entry, &field_ids(schema, columns), ROW_OPTIONS);
-    let mut survivors = 0;
-    while let Some(batch) = batches.next().await {
-        let (batch, numbers) = split_row_numbers(&batch?)?;
-        let keep: BooleanArray = numbers.iter().map(|row| Some(file.rows.binary_search(row).is_err())).collect();
-        if keep.true_count() > 0 {
-            let batch = strict(&kept(batch, &keep)?, schema)?;
-            survivors += batch.num_rows() as u64;
-            writer.write(batch).await?;
-        }
-    }
-    Ok(survivors)
-}
-
-fn kept(batch: RecordBatch, keep: &BooleanArray) -> Result<RecordBatch> {
+/// The rows that are set.
+pub fn kept(batch: RecordBatch, keep: &BooleanArray) -> Result<RecordBatch> {
     if keep.true_count() == keep.len() {
         return Ok(batch);
     }
@@ -169,7 +125,7 @@ fn kept(batch: RecordBatch, keep: &BooleanArray) -> Result<RecordBatch> {
 }
 
 /// Rows that were judged, in the table's own schema: nothing is nullable that must not be.
-fn strict(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+pub fn strict(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let failed = |source| Error::compute("failed to assemble rows for the table", source);
     let columns = batch
         .columns()

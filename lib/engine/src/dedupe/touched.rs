@@ -1,14 +1,23 @@
 //! What becomes of the table's files that a merge touches: written again without the rows that go, or left in place with
 //! those rows marked by position deletes. The decision is [`plan::merge`]'s.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
+use arrow::{array::BooleanArray, datatypes::SchemaRef};
 use contract::MergeMode;
+use futures::{StreamExt, TryStreamExt, stream};
 use lake::{DataFileEntry, Removal, StagedFile, spec::Struct};
 use plan::merge::{Action, FileFacts};
 
+use super::{
+    matching::{ROW_OPTIONS, field_ids, split_row_numbers},
+    payload::{kept, strict},
+};
 use crate::{
-    Error, PositionDeleteOptions, PositionDeletes, Result, curated::TableReader, writer::write_position_deletes,
+    Error, PositionDeleteOptions, PositionDeletes, Result,
+    curated::TableReader,
+    tasks::on_file,
+    writer::{TableWriter, write_position_deletes},
 };
 
 /// A file of the table and the rows of it that the change replaces or deletes.
@@ -57,6 +66,25 @@ impl Touched {
         self.marked.iter().map(|file| file.entry.data_file.file_path().to_owned()).collect()
     }
 
+    /// Writes what stays of each file that is written again, `threads` files at once. Returns how many rows that were.
+    pub async fn rewrite(
+        &self,
+        reader: &Arc<TableReader>,
+        schema: &SchemaRef,
+        writer: &Arc<TableWriter>,
+        threads: usize,
+    ) -> Result<u64> {
+        stream::iter(self.rewritten.clone())
+            .map(|file| {
+                let (reader, writer, schema) = (Arc::clone(reader), Arc::clone(writer), Arc::clone(schema));
+                let location = file.entry.data_file.file_path().to_owned();
+                on_file(location, async move { rewrite_file(&file, &reader, &schema, &writer).await })
+            })
+            .buffer_unordered(threads.max(1))
+            .try_fold(0, |total, rows| async move { Ok(total + rows) })
+            .await
+    }
+
     /// Writes the position deletes, one file for each partition. What was marked must be what was counted.
     pub async fn write_deletes(&self, options: &PositionDeleteOptions) -> Result<Vec<StagedFile>> {
         let mut deletes: Vec<PositionDeletes> = Vec::new();
@@ -86,6 +114,27 @@ impl Touched {
         }
         Ok(staged)
     }
+}
+
+async fn rewrite_file(
+    file: &TouchedFile,
+    reader: &TableReader,
+    schema: &SchemaRef,
+    writer: &TableWriter,
+) -> Result<u64> {
+    let columns: Vec<usize> = (0..schema.fields().len()).collect();
+    let mut batches = reader.read(&file.entry, &field_ids(schema, &columns), ROW_OPTIONS);
+    let mut survivors = 0;
+    while let Some(batch) = batches.next().await {
+        let (batch, numbers) = split_row_numbers(&batch?)?;
+        let keep: BooleanArray = numbers.iter().map(|row| Some(file.rows.binary_search(row).is_err())).collect();
+        if keep.true_count() > 0 {
+            let batch = strict(&kept(batch, &keep)?, schema)?;
+            survivors += batch.num_rows() as u64;
+            writer.write(batch).await?;
+        }
+    }
+    Ok(survivors)
 }
 
 fn facts(file: &TouchedFile, reader: Option<&TableReader>) -> FileFacts {
