@@ -9,13 +9,11 @@ use engine::{
     dedupe::{Outcome, tombstones},
     merge::{self, MergeTables, merge_tables},
 };
-use lake::{
-    Change, ChangeKind, CommitError, CommitOptions, Lake, StagedFile, Staging, Table, discard_staged,
-};
+use lake::{Change, ChangeKind, CommitError, CommitOptions, Lake, StagedFile, Staging, Table, discard_staged};
 
 use crate::{
     config::TableConfig,
-    error::{Exit, JobError, Kind, Result},
+    error::{Exit, JobError, Kind, Result, chain},
     job::Job,
     outcome::{self, describe, rows_by_outcome},
     report::{MergePlan, Plan, Report, Status},
@@ -43,6 +41,7 @@ writes keep the contract's rules, or nothing is committed (exit 3). A row that i
 )]
 pub struct Merge {
     /// The statement
+    #[arg(allow_hyphen_values = true)]
     pub statement: Option<String>,
     /// A file with the statement
     #[arg(short, long, value_name = "PATH")]
@@ -54,7 +53,8 @@ impl Merge {
     pub async fn run(&self, job: &Job) -> Result<Exit> {
         let sql = self.sql()?;
         let session = job.session()?;
-        let tables = merge_tables(&session, &sql)?;
+        let tables = merge_tables(&session, &sql)
+            .map_err(|error| JobError::usage(chain(&error)).with_help("etl merge --help has examples"))?;
         let table = job.config.table(&tables.target)?;
         let statement = Statement { job, session, sql, tables };
         job.each_table(&[table], async |table, report| statement.run(table, report).await).await
@@ -114,8 +114,7 @@ impl Statement<'_> {
                 }
                 Err(error) => {
                     discard_staged(&lake.storage, &table.name, locations).await;
-                    let is_lost =
-                        matches!(&error, lake::Error::Commit(CommitError::Conflict { retry_plan: true, .. }));
+                    let is_lost = matches!(&error, lake::Error::Commit(CommitError::Conflict { retry_plan: true, .. }));
                     if !is_lost || replans == REPLANS_MAX {
                         return Err(error.into());
                     }
@@ -139,8 +138,7 @@ impl Statement<'_> {
 
     async fn merge(&self, table: &Table, contract: &Contract, report: &Report) -> Result<merge::Merge> {
         let (program, schema) = (&self.job.program, table.metadata.current_schema());
-        let staging =
-            Staging::new(&table.metadata, &format!("{}-{}", report.run_id, (program.ids.random)().simple()));
+        let staging = Staging::new(&table.metadata, &format!("{}-{}", report.run_id, (program.ids.random)().simple()));
         Ok(merge::Merge {
             session: self.session.clone(),
             storage: table.storage.clone(),

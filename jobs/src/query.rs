@@ -32,6 +32,7 @@ Examples:
   etl query \"SELECT count(*) FROM curated.telemetry FOR VERSION AS OF 4711\" --full-scan")]
 pub struct Query {
     /// The statement
+    #[arg(allow_hyphen_values = true)]
     sql: String,
     /// Read every table as of this snapshot
     #[arg(long, value_name = "ID", conflicts_with = "at_time")]

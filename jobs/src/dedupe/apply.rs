@@ -9,9 +9,7 @@ use engine::{
     dedupe::{self, Dedupe, Outcome, QuarantineTarget, tombstones},
     raw::{NewColumn, RawInput, RawInterval},
 };
-use lake::{
-    CommitError, CommitOptions, Committed, Conflict, Lake, Staging, Table, discard_staged,
-};
+use lake::{CommitError, CommitOptions, Committed, Conflict, Lake, Staging, Table, discard_staged};
 use plan::dedupe::RunPlan;
 
 use crate::{

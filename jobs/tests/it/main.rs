@@ -26,6 +26,7 @@ mod rooms;
 mod rows;
 mod services;
 mod signals;
+mod statement;
 mod tally;
 
 use std::{io::Write, process::ExitCode};
@@ -56,11 +57,15 @@ fn main() -> ExitCode {
     for share in 0..property::TRIALS {
         trials.push(trial(Tier::Local, format!("local::property-{share}"), move || property::run(share)));
     }
+    trials.push(trial(Tier::Local, "local::statement-random".to_owned(), statement::run));
+    trials.push(trial(Tier::Local, "local::statement-beside-another".to_owned(), statement::beside_another));
     for fault in ["before", "after", "stop"] {
         for tier in Tier::ALL {
             trials.push(trial(tier, format!("{}::fault-{fault}", tier.name()), move || faults::run(tier, fault)));
         }
         trials.push(trial(Tier::Cloud, format!("cloud::fault-upload-{fault}"), move || faults::uploads(fault)));
+        let name = format!("local::statement-fault-{fault}");
+        trials.push(trial(Tier::Local, name, move || statement::with_faults(fault)));
     }
     for name in foreign::names() {
         trials.push(foreign_trial(name.to_owned(), move || foreign::merge(name)));

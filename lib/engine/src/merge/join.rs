@@ -15,7 +15,8 @@ use datafusion::{
         Accumulator, Expr, JoinType, LogicalPlan, LogicalPlanBuilder,
         dml::{MergeIntoAction, MergeIntoClauseKind},
         expr::Case,
-        lit, utils::conjunction,
+        lit,
+        utils::conjunction,
     },
 };
 
@@ -42,8 +43,7 @@ pub fn plan(
     let columns = table.schema();
     let own = |name: &str| Column::new(Some(TableReference::bare(OWN)), name);
     let of_target = |name: &str| Expr::Column(Column::new(Some(statement.target.clone()), name));
-    let (is_source, is_target) =
-        (Expr::Column(own("source_row")).is_not_null(), of_target(FILE_COLUMN).is_not_null());
+    let (is_source, is_target) = (Expr::Column(own("source_row")).is_not_null(), of_target(FILE_COLUMN).is_not_null());
 
     let placed: Arc<dyn TableProvider> = table.with_place_columns();
     let mut target = LogicalPlanBuilder::scan(statement.target.clone(), provider_as_source(placed), None)?;
@@ -53,8 +53,8 @@ pub fn plan(
         target = target.filter(bounds)?;
     }
     let join_type = if takes_unmatched_rows { JoinType::Full } else { JoinType::Left };
-    let joined = numbered(statement, source, own("source_row"))?
-        .join_on(target.build()?, join_type, [statement.on.clone()])?;
+    let joined =
+        numbered(statement, source, own("source_row"))?.join_on(target.build()?, join_type, [statement.on.clone()])?;
 
     let taken = statement.clauses.iter().enumerate().map(|(index, clause)| {
         let pair = match clause.kind.canonical() {

@@ -114,7 +114,8 @@ fn changed_rows(balance: &Balance) -> u64 {
 /// The files of the table with rows that go.
 async fn touched_files(merge: &Merge, mut taken: Taken) -> Result<Vec<TouchedFile>> {
     let live = &merge.table.live().data;
-    let entries: HashMap<&str, &DataFileEntry> = live.iter().map(|entry| (entry.data_file.file_path(), entry)).collect();
+    let entries: HashMap<&str, &DataFileEntry> =
+        live.iter().map(|entry| (entry.data_file.file_path(), entry)).collect();
     let mut touched = Vec::new();
     for (file, rows) in &mut taken {
         rows.sort_unstable();

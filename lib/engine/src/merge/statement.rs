@@ -3,6 +3,7 @@
 //! Every key column must be compared for equality with the source, an insert must take its key from there, and an update
 //! must leave the key alone: then a row is inserted only when the table has no row of its key.
 
+use arrow::datatypes::{DataType, SchemaRef};
 use contract::Contract;
 use datafusion::{
     common::{Column, DFSchemaRef, TableReference},
@@ -12,7 +13,6 @@ use datafusion::{
         utils::split_conjunction,
     },
 };
-use arrow::datatypes::{DataType, SchemaRef};
 
 /// A statement that may run.
 #[derive(Debug, Clone)]
@@ -39,9 +39,13 @@ impl Statement {
         clauses: Vec<MergeIntoClause>,
     ) -> Result<Self, String> {
         if contract.key.is_empty() {
-            return Err(format!("table {} has no key: only a contract with primaryKey columns can be merged into", contract.table));
+            return Err(format!(
+                "table {} has no key: only a contract with primaryKey columns can be merged into",
+                contract.table
+            ));
         }
-        let target = schema.qualified_field(0).0.cloned().unwrap_or_else(|| TableReference::bare(contract.table.name()));
+        let target =
+            schema.qualified_field(0).0.cloned().unwrap_or_else(|| TableReference::bare(contract.table.name()));
         let mut key = Vec::new();
         for name in &contract.key {
             let compared = split_conjunction(&on).into_iter().find_map(|part| compared_with(part, &target, name));
@@ -51,7 +55,10 @@ impl Statement {
             let field = table.field_with_name(name).map_err(|error| error.to_string())?;
             let of_source = source.get_type(&schema).map_err(|error| error.to_string())?;
             if !is_same_kind(&of_source, field.data_type()) {
-                return Err(format!("key column {name} is {}, and the source compares {of_source} with it: cast it there", field.data_type()));
+                return Err(format!(
+                    "key column {name} is {}, and the source compares {of_source} with it: cast it there",
+                    field.data_type()
+                ));
             }
             key.push((name.clone(), source));
         }
@@ -67,10 +74,14 @@ impl Statement {
             (NotMatchedByTarget, Insert { columns, values }) => {
                 let columns = named(columns, table);
                 self.key.iter().try_for_each(|(name, source)| {
-                    let value = columns.iter().zip(values).find(|(column, _)| column.as_str() == name).map(|(_, value)| value);
+                    let value =
+                        columns.iter().zip(values).find(|(column, _)| column.as_str() == name).map(|(_, value)| value);
                     match value {
                         Some(value) if uncast(value) == source => Ok(()),
-                        _ => Err(format!("INSERT must fill key column {name} with {}, as ON compares it", source.human_display())),
+                        _ => Err(format!(
+                            "INSERT must fill key column {name} with {}, as ON compares it",
+                            source.human_display()
+                        )),
                     }
                 })
             }
@@ -107,7 +118,11 @@ impl Statement {
 }
 
 fn named<'a>(columns: &'a [String], table: &'a SchemaRef) -> Vec<&'a String> {
-    if columns.is_empty() { table.fields().iter().map(|field| field.name()).collect() } else { columns.iter().collect() }
+    if columns.is_empty() {
+        table.fields().iter().map(|field| field.name()).collect()
+    } else {
+        columns.iter().collect()
+    }
 }
 
 /// What `target.name` equals in this condition: something that does not look at the target.

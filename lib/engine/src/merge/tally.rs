@@ -126,7 +126,8 @@ impl<'a> Tally<'a> {
 
     /// The new rows in the table's types, and where a value does not fit.
     fn new_rows(&self, columns: &[ArrayRef]) -> Result<(RecordBatch, Vec<Option<BooleanBuffer>>)> {
-        let converted = columns.iter().zip(self.schema.fields()).map(|(column, field)| convert(column, field, EpochUnit::Seconds));
+        let converted =
+            columns.iter().zip(self.schema.fields()).map(|(column, field)| convert(column, field, EpochUnit::Seconds));
         let converted = converted.collect::<std::result::Result<Vec<_>, ArrowError>>().map_err(failed)?;
         let (arrays, unfit): (Vec<ArrayRef>, Vec<_>) = converted.into_iter().map(|of| (of.array, of.failed)).unzip();
         let fields = self.schema.fields().iter().zip(&arrays);

@@ -173,10 +173,8 @@ impl ExecutionPlan for MergeNode {
     }
 
     fn execute(&self, _: usize, context: Arc<TaskContext>) -> DataFusionResult<SendableRecordBatchStream> {
-        let (merge, table, statement) =
-            (Arc::clone(&self.merge), Arc::clone(&self.table), Arc::clone(&self.statement));
-        let (source, slot, schema) =
-            (Arc::clone(&self.source), Arc::clone(&self.outcome), Arc::clone(&self.schema));
+        let (merge, table, statement) = (Arc::clone(&self.merge), Arc::clone(&self.table), Arc::clone(&self.statement));
+        let (source, slot, schema) = (Arc::clone(&self.source), Arc::clone(&self.outcome), Arc::clone(&self.schema));
         let counted = async move {
             let source = read(source, &merge, context).await?;
             let outcome = rows::stage(&merge, &table, &statement, source).await.map_err(external)?;
