@@ -98,7 +98,9 @@ impl Statement<'_> {
                 report.plan = Some(Plan::Merge(MergePlan { nodes: nodes.lines().map(str::to_owned).collect() }));
                 return Ok(());
             }
-            let outcome = interrupt.named(merge.execute(&self.sql, sources).await)?;
+            let outcome = interrupt.named(merge.execute(&self.sql, sources).await);
+            report.resources.spill_bytes = self.session.spilled_bytes();
+            let outcome = outcome?;
             let Some(change) = self.change(&table, outcome, report)? else { return Ok(()) };
             let staged = change.added.iter().chain(&change.added_deletes);
             let locations: Vec<_> = staged.map(|file| file.data_file.file_path().to_owned()).collect();

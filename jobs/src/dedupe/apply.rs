@@ -154,7 +154,9 @@ impl Apply<'_> {
             ),
             stop: interrupt.stop(),
         };
-        match interrupt.named(dedupe::execute(&dedupe, interval).await)? {
+        let outcome = dedupe::execute(&dedupe, interval).await;
+        report.resources.spill_bytes += session.spilled_bytes();
+        match interrupt.named(outcome)? {
             Outcome::GateClosed { batch, reasons } => {
                 describe(&batch, report);
                 let help = format!("look at the bad rows in {}", self.table.quarantine);

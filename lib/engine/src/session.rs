@@ -1,6 +1,12 @@
 //! The DataFusion session of one run: its memory limit, threads and spill folder.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use datafusion::{
     execution::{
@@ -8,6 +14,7 @@ use datafusion::{
         memory_pool::{FairSpillPool, TrackConsumersPool},
         runtime_env::RuntimeEnvBuilder,
     },
+    physical_plan::ExecutionPlan,
     prelude::{SessionConfig, SessionContext},
 };
 
@@ -29,6 +36,7 @@ pub struct SessionOptions {
 pub struct Session {
     context: SessionContext,
     options: SessionOptions,
+    spilled_bytes: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for Session {
@@ -50,7 +58,11 @@ impl Session {
             .build_arc()
             .map_err(|source| Error::compute("failed to set up the session", source))?;
         let config = SessionConfig::new().with_target_partitions(options.threads.max(1)).with_information_schema(false);
-        Ok(Self { context: SessionContext::new_with_config_rt(config, runtime), options: options.clone() })
+        Ok(Self {
+            context: SessionContext::new_with_config_rt(config, runtime),
+            options: options.clone(),
+            spilled_bytes: Arc::default(),
+        })
     }
 
     /// The DataFusion context.
@@ -61,5 +73,51 @@ impl Session {
     /// The limits it was made with.
     pub fn options(&self) -> &SessionOptions {
         &self.options
+    }
+
+    /// Bytes that operators have written to disk for want of memory, in the plans that have ended.
+    pub fn spilled_bytes(&self) -> u64 {
+        self.spilled_bytes.load(Relaxed)
+    }
+
+    /// A plan has ended: counts what its operators spilled.
+    pub(crate) fn ended(&self, plan: &Arc<dyn ExecutionPlan>) {
+        let spilled = plan.metrics().and_then(|metrics| metrics.spilled_bytes()).unwrap_or(0);
+        self.spilled_bytes.fetch_add(spilled as u64, Relaxed);
+        plan.children().into_iter().for_each(|child| self.ended(child));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::{array::Int64Array, record_batch::RecordBatch};
+    use datafusion::{datasource::MemTable, physical_plan::collect};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_sort_spills_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let options =
+            SessionOptions { memory_limit_bytes: 80 << 20, threads: 1, spill_dir: folder.path().to_path_buf() };
+        let session = Session::new(&options).unwrap();
+        let numbers: arrow::array::ArrayRef =
+            Arc::new(Int64Array::from_iter_values((0..4_000_000).map(|n| n * 7919 % 4_000_037)));
+        let batch = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
+        let batches = (0..400).map(|part| batch.slice(part * 10_000, 10_000)).collect();
+        let table = MemTable::try_new(batch.schema(), vec![batches]).unwrap();
+        session.context().register_table("numbers", Arc::new(table)).unwrap();
+        let frame = session.context().sql("SELECT n, n + 1 AS m FROM numbers ORDER BY n DESC").await.unwrap();
+        let plan = frame.create_physical_plan().await.unwrap();
+        let rows: usize = collect(Arc::clone(&plan), session.context().task_ctx())
+            .await
+            .unwrap()
+            .iter()
+            .map(RecordBatch::num_rows)
+            .sum();
+        assert_eq!(rows, 4_000_000);
+        assert_eq!(session.spilled_bytes(), 0);
+        session.ended(&plan);
+        assert!(session.spilled_bytes() > 1 << 20, "{} bytes", session.spilled_bytes());
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, AsArray, BooleanArray},
+    array::{Array, AsArray, BooleanArray, RecordBatch},
     compute::{cast, filter_record_batch},
     datatypes::{DataType, Float64Type, SchemaRef},
 };
@@ -15,7 +15,7 @@ use datafusion::{
     execution::{SendableRecordBatchStream, TaskContext},
     logical_expr::{Expr, TableType},
     physical_plan::{
-        ExecutionPlan,
+        ExecutionPlan, collect,
         stream::RecordBatchStreamAdapter,
         streaming::{PartitionStream, StreamingTableExec},
     },
@@ -63,7 +63,7 @@ pub async fn run_checks(
         let context = session.context();
         context.deregister_table(OBJECT).map_err(failed)?;
         context.register_table(OBJECT, Arc::new(rows)).map_err(failed)?;
-        let answer = context.sql(&query.replace("{object}", OBJECT)).await.map_err(failed)?.collect().await;
+        let answer = run(session, &query.replace("{object}", OBJECT)).await;
         context.deregister_table(OBJECT).map_err(failed)?;
         let observed = first_number(&answer.map_err(failed)?);
         let holds = |value: f64| {
@@ -84,6 +84,13 @@ pub async fn run_checks(
     Ok(results)
 }
 
+async fn run(session: &Session, query: &str) -> DataFusionResult<Vec<RecordBatch>> {
+    let plan = session.context().sql(query).await?.create_physical_plan().await?;
+    let answer = collect(Arc::clone(&plan), session.context().task_ctx()).await;
+    session.ended(&plan);
+    answer
+}
+
 fn expected(at_least: Option<f64>, at_most: Option<f64>, exclusive: bool, not: Option<f64>) -> String {
     let (least, most) = if exclusive { (">", "<") } else { ("≥", "≤") };
     let mut parts = Vec::new();
@@ -99,7 +106,7 @@ fn expected(at_least: Option<f64>, at_most: Option<f64>, exclusive: bool, not: O
     parts.join(" and ")
 }
 
-fn first_number(batches: &[arrow::array::RecordBatch]) -> Option<f64> {
+fn first_number(batches: &[RecordBatch]) -> Option<f64> {
     let batch = batches.iter().find(|batch| batch.num_rows() > 0 && batch.num_columns() > 0)?;
     let numbers = cast(batch.column(0), &DataType::Float64).ok()?;
     let numbers = numbers.as_primitive::<Float64Type>();

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use arrow::array::RecordBatch;
-use datafusion::dataframe::DataFrame;
+use datafusion::{dataframe::DataFrame, physical_plan::execute_stream};
 use futures::TryStreamExt;
 use lake::{DataFileEntry, KeyScope, discard_staged, spec::DataFile};
 
@@ -61,11 +61,13 @@ async fn stage_into(
     let pairs = join::plan(statement, table, &source, &bounds).map_err(failed)?;
     drop(source);
     let write = async {
-        let frame = DataFrame::new(merge.session.context().state(), pairs);
-        let mut pairs = frame.execute_stream().await.map_err(failed)?;
+        let context = merge.session.context();
+        let plan = DataFrame::new(context.state(), pairs).create_physical_plan().await.map_err(failed)?;
+        let mut pairs = execute_stream(Arc::clone(&plan), context.task_ctx()).map_err(failed)?;
         while let Some(batch) = pairs.try_next().await.map_err(failed)? {
             writer.write(tally.add(&batch)?).await?;
         }
+        merge.session.ended(&plan);
         Ok(())
     };
     merge.stop.unless(write).await?;
