@@ -4,6 +4,7 @@
 //! synchronous and gives the same answer for the same facts.
 
 pub mod columns;
+pub mod compact;
 pub mod dedupe;
 mod digest;
 mod error;
