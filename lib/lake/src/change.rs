@@ -23,8 +23,10 @@ pub struct Change {
     pub added: Vec<StagedFile>,
     /// Position delete files to add. Their objects exist.
     pub added_deletes: Vec<StagedFile>,
-    /// Files to remove.
+    /// Data files to remove.
     pub removed: Vec<Removal>,
+    /// Delete files to remove: nothing that stays is older than they are, so that they apply to no row.
+    pub removed_deletes: Vec<Removal>,
     /// Data files that the added position deletes point into: they must still be live.
     pub referenced: Vec<String>,
     /// Where keys of ours may lie: an added file of another writer that may hold one of them is a conflict.
@@ -55,6 +57,7 @@ impl Change {
             added: Vec::new(),
             added_deletes: Vec::new(),
             removed: Vec::new(),
+            removed_deletes: Vec::new(),
             referenced: Vec::new(),
             key_scope: None,
             schema_update: None,

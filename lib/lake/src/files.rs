@@ -2,14 +2,14 @@
 //! (<https://iceberg.apache.org/spec/#scan-planning>).
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
 use futures::TryStreamExt;
 use iceberg::spec::{DataContentType, DataFile, DataFileFormat, Datum, Literal, PrimitiveLiteral, Schema, Struct};
 
-use crate::{Result, Table, TableError, manifest::may_have_live_files};
+use crate::{Removal, Result, Table, TableError, manifest::may_have_live_files};
 
 /// Field id of `file_path` in a position delete file.
 pub(crate) const DELETE_FILE_PATH_ID: i32 = 2_147_483_546;
@@ -38,6 +38,18 @@ pub struct DataFileEntry {
     pub sequence_number: i64,
     /// Snapshot that added it.
     pub snapshot_id: i64,
+}
+
+impl DataFileEntry {
+    /// The file's end, as a change has it.
+    pub fn removal(&self) -> Removal {
+        Removal {
+            path: self.data_file.file_path().to_owned(),
+            spec_id: self.spec_id,
+            partition: self.data_file.partition().clone(),
+            sequence_number: self.sequence_number,
+        }
+    }
 }
 
 /// The deletes that apply to one data file.
@@ -120,6 +132,19 @@ impl LiveFiles {
     /// The deletes that apply to one data file. For many, make a [`LiveFiles::delete_index`] once.
     pub fn deletes_for(&self, file: &DataFileEntry) -> ApplicableDeletes<'_> {
         self.delete_index().for_file(file)
+    }
+
+    /// Delete files that apply to no data file but those at `gone`, as removals. New files that stand for rows of this
+    /// snapshot are none that they apply to: position deletes cannot name them, and no equality delete is newer.
+    pub fn dangling_deletes(&self, gone: &HashSet<&str>) -> Vec<Removal> {
+        let index = self.delete_index();
+        let mut needed: HashSet<&str> = HashSet::new();
+        for file in self.data.iter().filter(|file| !gone.contains(file.data_file.file_path())) {
+            let ApplicableDeletes { position, equality } = index.for_file(file);
+            needed.extend(position.into_iter().chain(equality).map(|delete| delete.data_file.file_path()));
+        }
+        let deletes = self.position_deletes.iter().chain(&self.equality_deletes);
+        deletes.filter(|delete| !needed.contains(delete.data_file.file_path())).map(DataFileEntry::removal).collect()
     }
 
     /// All deletes, ready to be looked up.

@@ -108,6 +108,14 @@ pub enum Conflict {
         /// The file.
         file: String,
     },
+    /// A file came to the table, or came back, to which a delete file applies that we remove.
+    #[error("snapshot {snapshot_id} added {file}, to which a delete file applies that this change removes")]
+    DeleteNeeded {
+        /// The data file.
+        file: String,
+        /// The snapshot that added it.
+        snapshot_id: i64,
+    },
     /// A file that our position deletes point into was removed.
     #[error("snapshot {snapshot_id} removed {file}, which deletes of this change point into")]
     ReferencedGone {

@@ -133,10 +133,11 @@ async fn remove(
     manifests: Vec<ManifestFile>,
     sums: &mut Sums,
 ) -> Result<(Vec<ManifestFile>, Vec<Draft>)> {
-    let mut wanted: HashMap<&str, &Removal> = change.removed.iter().map(|gone| (gone.path.as_str(), gone)).collect();
+    let removed = || change.removed.iter().chain(&change.removed_deletes);
+    let mut wanted: HashMap<&str, &Removal> = removed().map(|gone| (gone.path.as_str(), gone)).collect();
     let may_hold = |file: &ManifestFile| {
         let old_enough = |gone: &Removal| gone.sequence_number >= file.min_sequence_number;
-        change.removed.iter().any(|gone| gone.spec_id == file.partition_spec_id && old_enough(gone))
+        removed().any(|gone| gone.spec_id == file.partition_spec_id && old_enough(gone))
     };
     let (searched, mut kept): (Vec<_>, Vec<_>) = manifests.into_iter().partition(may_hold);
     let mut drafts = Vec::new();

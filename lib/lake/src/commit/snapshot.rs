@@ -45,7 +45,8 @@ pub(super) struct AttemptIds {
 
 /// Whether the change makes a snapshot: without files there is nothing for one to say.
 pub(super) fn makes_snapshot(change: &Change) -> bool {
-    let files = change.added.len() + change.added_deletes.len() + change.removed.len();
+    let removed = change.removed.len() + change.removed_deletes.len();
+    let files = change.added.len() + change.added_deletes.len() + removed;
     change.kind != ChangeKind::MetadataOnly && files > 0
 }
 

@@ -16,7 +16,7 @@ use super::{
     expiry::{held, retention_conflict},
 };
 use crate::{
-    Change, ChangeKind, DataFileEntry, KeyScope, Result, StagedFile, Table,
+    Change, ChangeKind, DataFileEntry, KeyScope, Removal, Result, StagedFile, Table,
     files::{DeleteIndex, comparable},
     manifest::Entry,
 };
@@ -89,7 +89,8 @@ async fn history_conflict(current: &Table, change: &Change) -> Result<Option<Con
         let added = AddedBy::read(current, snapshot, checks).await?;
         let conflict = new_data(&added, change, checks)
             .or_else(|| new_delete(&added, change, checks))
-            .or_else(|| referenced_gone(&added, change, checks));
+            .or_else(|| referenced_gone(&added, change, checks))
+            .or_else(|| delete_needed(current, &added, change));
         if conflict.is_some() {
             return Ok(conflict);
         }
@@ -105,6 +106,7 @@ struct Checks {
     new_deletes: bool,
     deletes_for_replaced: bool,
     referenced_live: bool,
+    removes_deletes: bool,
     /// The change's files keep the data sequence number of its base.
     keeps_sequence_number: bool,
 }
@@ -119,12 +121,13 @@ impl Checks {
             new_deletes: merge && position_deletes,
             deletes_for_replaced: (merge || replace) && !change.removed.is_empty(),
             referenced_live: !change.referenced.is_empty(),
+            removes_deletes: !change.removed_deletes.is_empty(),
             keeps_sequence_number: replace,
         }
     }
 
     fn any(self) -> bool {
-        self.new_data || self.new_deletes || self.deletes_for_replaced || self.referenced_live
+        self.new_data || self.new_deletes || self.deletes_for_replaced || self.referenced_live || self.removes_deletes
     }
 }
 
@@ -159,7 +162,8 @@ impl AddedBy {
         let mut added = Self { snapshot_id, ..Self::default() };
         let operation = &snapshot.summary().operation;
         // Compaction moves rows that were there before; an append has no deletes, a delete no rows.
-        let data = checks.new_data && matches!(operation, Operation::Append | Operation::Overwrite);
+        let data =
+            checks.removes_deletes || checks.new_data && matches!(operation, Operation::Append | Operation::Overwrite);
         let deletes = (checks.new_deletes || checks.deletes_for_replaced)
             && matches!(operation, Operation::Overwrite | Operation::Delete);
         let removed = checks.referenced_live
@@ -217,6 +221,20 @@ fn referenced_gone(added: &AddedBy, change: &Change, checks: Checks) -> Option<C
     let gone = |path: &&String| checks.referenced_live && added.removed_data.contains(path.as_str());
     let file = change.referenced.iter().find(gone)?.clone();
     Some(Conflict::ReferencedGone { file, snapshot_id: added.snapshot_id })
+}
+
+/// *Deletes dangle*: a data file that came since is old enough for a delete file that we remove, as files of another
+/// compaction may be. Names are never used twice, so that of position deletes those of its own commit do not count.
+fn delete_needed(current: &Table, added: &AddedBy, change: &Change) -> Option<Conflict> {
+    let unpartitioned = current.unpartitioned_spec_ids();
+    let applies = |gone: &Removal, file: &DataFileEntry| {
+        let partition = comparable(&gone.partition) == comparable(file.data_file.partition());
+        let is_in_reach = unpartitioned.contains(&gone.spec_id) || gone.spec_id == file.spec_id && partition;
+        is_in_reach && file.sequence_number < gone.sequence_number
+    };
+    let is_needed = |file: &&DataFileEntry| change.removed_deletes.iter().any(|gone| applies(gone, file));
+    let file = added.data.iter().find(is_needed)?.data_file.file_path().to_owned();
+    Some(Conflict::DeleteNeeded { file, snapshot_id: added.snapshot_id })
 }
 
 /// *Deletes for replaced files*: a delete newer than base applies to a file that we replace. Files that keep the
@@ -283,13 +301,17 @@ pub(super) fn check_change(current: &Table, change: &Change) -> std::result::Res
         }
         check_staged(current, change, staged, content).map_err(|problem| invalid(format!("{path} {problem}")))?;
     }
-    for gone in &change.removed {
+    for gone in change.removed.iter().chain(&change.removed_deletes) {
         if !paths.insert(&gone.path) {
             return Err(invalid(format!("it names {} twice", gone.path)));
         }
     }
+    let removes_nothing = change.removed_deletes.is_empty();
     let removes = !change.removed.is_empty() || !change.added_deletes.is_empty();
     match change.kind {
+        kind if kind != ChangeKind::Replace && !change.removed_deletes.is_empty() => {
+            Err(invalid("only a compaction removes delete files".to_owned()))
+        }
         ChangeKind::Append if removes => Err(invalid("an append removes nothing".to_owned())),
         ChangeKind::MetadataOnly if removes || !change.added.is_empty() => {
             Err(invalid("a change of metadata only has no files".to_owned()))
@@ -297,8 +319,11 @@ pub(super) fn check_change(current: &Table, change: &Change) -> std::result::Res
         kind if kind != ChangeKind::MetadataOnly && change.expiry.is_some() => {
             Err(invalid("only a change of metadata only makes snapshots expire".to_owned()))
         }
-        ChangeKind::Replace if !change.added_deletes.is_empty() || change.removed.is_empty() => {
-            Err(invalid("a compaction removes files and adds no deletes".to_owned()))
+        ChangeKind::Replace if !change.added_deletes.is_empty() => {
+            Err(invalid("a compaction adds no deletes".to_owned()))
+        }
+        ChangeKind::Replace if change.removed.is_empty() && (removes_nothing || !change.added.is_empty()) => {
+            Err(invalid("a compaction replaces files".to_owned()))
         }
         _ => Ok(()),
     }
