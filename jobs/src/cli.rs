@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, 
 
 use crate::{
     check::Check,
+    compact::Compact,
     contracts::ContractCommand,
     dedupe::Dedupe,
     demo::Demo,
@@ -129,6 +130,8 @@ pub enum Command {
     Dedupe(Dedupe),
     /// Change a curated table with a MERGE INTO of your own
     Merge(Merge),
+    /// Write many small files, deleted rows or rows in no order as fewer, clean, sorted files
+    Compact(Compact),
     /// Let old snapshots go, and delete the files that only they need
     Expire(Expire),
     /// Delete files that no version of a table refers to
@@ -170,6 +173,7 @@ impl Command {
             Self::Init(_) => "init",
             Self::Dedupe(_) => "dedupe",
             Self::Merge(_) => "merge",
+            Self::Compact(_) => "compact",
             Self::Expire(_) => "expire",
             Self::Orphans(_) => "orphans",
             Self::Query(_) => "query",
@@ -188,6 +192,7 @@ impl Command {
             Self::Init(init) => init.run(program).await,
             Self::Dedupe(dedupe) => dedupe.run(&program.job("dedupe")?).await,
             Self::Merge(merge) => merge.run(&program.job("merge")?).await,
+            Self::Compact(compact) => compact.run(&program.job("compact")?).await,
             Self::Expire(expire) => expire.run(&program.job("expire")?).await,
             Self::Orphans(orphans) => orphans.run(&program.job("orphans")?).await,
             Self::Query(query) => query.run(&program.job("query")?).await,

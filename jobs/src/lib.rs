@@ -22,6 +22,7 @@ mod suggest;
 mod table_text;
 
 pub mod check;
+pub mod compact;
 pub mod contracts;
 pub mod dedupe;
 pub mod demo;

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use plan::{
+    compact::{CompactPlan, Compaction},
     dedupe::DedupePlan,
     expire::{Action, ExpirePlan, Verdicts},
     objects::KindTotal,
@@ -29,6 +30,8 @@ pub fn render(plan: &Plan) -> String {
             refused(&mut text, reasons);
             orphans(&mut text, found);
         }
+        Plan::Compact(CompactPlan::Refused { reasons }) => refused(&mut text, reasons),
+        Plan::Compact(CompactPlan::KeepAll(plan) | CompactPlan::Compact(plan)) => compact(&mut text, plan),
         Plan::Orphans(OrphansPlan::NoOrphans(found) | OrphansPlan::DeleteOrphans(found)) => {
             for Kept { reason, files, bytes } in &found.kept {
                 _ = writeln!(text, "  keep {}, {}: {reason}", count(*files, "file"), size(*bytes));
@@ -80,6 +83,32 @@ pub fn kind_total(total: &KindTotal) -> String {
 fn orphans(text: &mut String, orphans: &[Orphan]) {
     let line = |orphan: &Orphan| format!("{} ({}): {}", orphan.location, size(orphan.bytes), orphan.reason);
     list(text, "delete", orphans.iter().map(line).collect());
+}
+
+fn compact(text: &mut String, plan: &Compaction) {
+    let files: usize = plan.groups.iter().map(|group| group.files.len()).sum();
+    let bytes: u64 = plan.groups.iter().map(|group| group.bytes).sum();
+    if files > 0 {
+        let groups = count(plan.groups.len() as u64, "group");
+        let target = size(plan.target_file_bytes);
+        let files = count(files as u64, "file");
+        _ = writeln!(text, "  would write {files}, {} in {groups} again, as files of about {target}", size(bytes));
+    }
+    lines(text, plan.groups.iter().map(ToString::to_string).collect());
+    lines(text, plan.kept.iter().map(ToString::to_string).collect());
+    if plan.dangling_delete_files > 0 {
+        let files = count(plan.dangling_delete_files, "delete file");
+        _ = writeln!(text, "  drop {files}: no row of the table is under them");
+    }
+}
+
+fn lines(text: &mut String, lines: Vec<String>) {
+    for line in lines.iter().take(LINES_MAX) {
+        _ = writeln!(text, "  {line}");
+    }
+    if lines.len() > LINES_MAX {
+        _ = writeln!(text, "  … {} more (--output json shows all)", lines.len() - LINES_MAX);
+    }
 }
 
 fn dedupe(text: &mut String, plan: &DedupePlan) {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use lake::Reclaimed;
 use plan::{
     Interval,
+    compact::CompactPlan,
     dedupe::DedupePlan,
     expire::{Action, ExpirePlan},
     objects::KindTotal,
@@ -75,7 +76,10 @@ pub struct Report {
     /// Of `expire`: what became of snapshots, branches and tags.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshots: Option<Snapshots>,
-    /// Of `orphans`: why objects were kept.
+    /// Of `compact`: what became of which files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compaction: Option<Compacted>,
+    /// Of `orphans` and `compact`: why objects were kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<Kept>,
     /// Of jobs that delete: what is gone.
@@ -93,6 +97,8 @@ pub enum Plan {
     Expire(ExpirePlan),
     /// Of `orphans`.
     Orphans(OrphansPlan),
+    /// Of `compact`.
+    Compact(CompactPlan),
     /// Of `merge`.
     Merge(MergePlan),
 }
@@ -110,6 +116,7 @@ impl Plan {
         match self {
             Self::Expire(ExpirePlan::KeepAll(_)) => Some("every snapshot is kept"),
             Self::Orphans(OrphansPlan::NoOrphans(_)) => Some("there is nothing to delete"),
+            Self::Compact(CompactPlan::KeepAll(_)) => Some("every file stays as it is"),
             _ => None,
         }
     }
@@ -126,6 +133,29 @@ pub struct Snapshots {
     pub reasons: Vec<SnapshotReason>,
     /// Branches and tags that were dropped: `tag v1`.
     pub refs_expired: Vec<String>,
+}
+
+/// What became of files that were packed or sorted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compacted {
+    /// Commits that landed.
+    pub commits: u64,
+    /// Groups of files that were written again and committed.
+    pub groups: u64,
+    /// Groups that another writer changed meanwhile; those that could be are among the others, after another plan.
+    pub groups_lost: u64,
+    /// Groups that were not begun, for want of time.
+    pub groups_left: u64,
+    /// Size of the files that were removed.
+    pub bytes_removed: u64,
+    /// Rows of the new files.
+    pub rows: u64,
+    /// Rows of the old files that deletes hid.
+    pub rows_deleted: u64,
+    /// Rows that were taken over without decoding them.
+    pub rows_copied: u64,
+    /// Delete files that apply to nothing any more and were removed.
+    pub delete_files_removed: u64,
 }
 
 /// A reason to keep snapshots, or to let them expire.
@@ -332,6 +362,7 @@ impl Report {
             reason: None,
             plan: None,
             snapshots: None,
+            compaction: None,
             kept: Vec::new(),
             deleted: None,
         }

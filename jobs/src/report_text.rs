@@ -7,7 +7,7 @@ use plan::{Interval, expire::Action};
 
 use crate::{
     plan_text,
-    report::{Report, Rows, Status},
+    report::{Compacted, Report, Rows, Status},
     screen::{Paint, count, elapsed, size, thousands},
 };
 
@@ -21,7 +21,7 @@ pub fn render(report: &Report, paint: Paint) -> String {
     if let Some(plan) = &report.plan {
         text.push_str(&plan_text::render(plan));
     }
-    if report.inputs.files > 0 && report.plan.is_none() {
+    if report.inputs.files > 0 && report.plan.is_none() && report.compaction.is_none() {
         let inputs = report.inputs;
         _ = writeln!(text, "  {}, {}", count(inputs.files, "raw file"), size(inputs.bytes));
     }
@@ -61,8 +61,10 @@ fn headline(text: &mut String, report: &Report, paint: Paint) {
         Status::Unchanged => paint.green("nothing to do"),
         Status::Planned => "planned, nothing done".to_owned(),
         Status::GateFailed => paint.red("quality gate failed, nothing committed"),
-        Status::Failed => paint.red("failed, nothing committed"),
         Status::OutcomeUnknown => paint.red("outcome unknown"),
+        Status::Failed if stands(report) => paint.red("failed, what was committed before stands"),
+        Status::Failed => paint.red("failed, nothing committed"),
+        Status::Interrupted if stands(report) => paint.yellow("interrupted, what was committed before stands"),
         Status::Interrupted => paint.yellow("interrupted, nothing committed"),
     };
     _ = write!(text, "  {status}");
@@ -70,6 +72,11 @@ fn headline(text: &mut String, report: &Report, paint: Paint) {
         _ = write!(text, ": {reason}");
     }
     _ = writeln!(text, "  {}", paint.dim(&format!("({})", elapsed(report.duration_ms))));
+}
+
+/// Whether a run that commits as it goes has committed something before it ended.
+fn stands(report: &Report) -> bool {
+    report.compaction.as_ref().is_some_and(|compaction| compaction.commits > 0)
 }
 
 /// A date where it is one whole day in UTC, else start and end.
@@ -140,6 +147,9 @@ fn written(text: &mut String, report: &Report) {
 
 /// What maintenance kept, let go and deleted.
 fn tidied(text: &mut String, report: &Report, paint: Paint) {
+    if let Some(compaction) = &report.compaction {
+        compacted(text, compaction);
+    }
     if let Some(snapshots) = &report.snapshots {
         let gone = paint.bold(&count(snapshots.expired, "snapshot"));
         _ = writeln!(text, "  {gone} expired, {} kept", thousands(snapshots.kept));
@@ -159,6 +169,22 @@ fn tidied(text: &mut String, report: &Report, paint: Paint) {
         for total in &deleted.by_kind {
             _ = writeln!(text, "    {}", plan_text::kind_total(total));
         }
+    }
+}
+
+fn compacted(text: &mut String, of: &Compacted) {
+    if of.commits == 0 {
+        return;
+    }
+    let (groups, commits) = (count(of.groups, "group"), count(of.commits, "commit"));
+    let copied =
+        if of.rows_copied > 0 { format!(", {} of them copied", thousands(of.rows_copied)) } else { String::new() };
+    _ = writeln!(text, "  {groups} of {} in {commits}: {} rows{copied}", size(of.bytes_removed), thousands(of.rows));
+    if of.rows_deleted > 0 {
+        _ = writeln!(text, "  {} deleted rows left out", thousands(of.rows_deleted));
+    }
+    if of.delete_files_removed > 0 {
+        _ = writeln!(text, "  {} dropped", count(of.delete_files_removed, "delete file"));
     }
 }
 

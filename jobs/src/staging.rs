@@ -51,7 +51,7 @@ pub fn writer(
 }
 
 /// Names data files of the table's default partition spec.
-fn data_files(table: &Table, schema: &spec::SchemaRef, staging: &Staging) -> FileName {
+pub fn data_files(table: &Table, schema: &spec::SchemaRef, staging: &Staging) -> FileName {
     let (spec, schema, staging) =
         (Arc::clone(table.metadata.default_partition_spec()), Arc::clone(schema), staging.clone());
     Arc::new(move |partition, n| {

@@ -32,6 +32,7 @@ pub use model::{
     NewColumns, Nulls, OrderTerm, PartitionField, PrimitiveType, Severity, Thresholds, Transform, Type,
 };
 pub use name::TableName;
+pub use order::parse_order;
 pub use partition::TransformError;
 pub use render::render;
 pub use schema::json_schema;

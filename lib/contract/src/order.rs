@@ -14,7 +14,7 @@ enum Token {
 }
 
 /// An order as text. `Err` says what is wrong.
-pub(crate) fn parse_order(text: &str) -> Result<Vec<OrderTerm>, String> {
+pub fn parse_order(text: &str) -> Result<Vec<OrderTerm>, String> {
     let tokens = tokens(text)?;
     tokens.split(|token| *token == Token::Mark(',')).map(|term| parse_term(term, text)).collect()
 }

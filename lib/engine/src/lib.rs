@@ -3,6 +3,7 @@
 //! Owns everything that touches a batch. Refuses to know catalogs and the commit: what it makes is staged files and a
 //! description of them.
 
+pub mod compact;
 mod curated;
 pub mod dedupe;
 mod error;

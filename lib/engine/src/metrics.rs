@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use lake::spec::{Datum, PrimitiveType, Schema, StructType, Type};
 use parquet::{
     file::metadata::{ColumnChunkMetaData, ParquetMetaData},
-    schema::types::ColumnDescriptor,
+    schema::types::{ColumnDescriptor, SchemaDescriptor},
 };
 
 use crate::{Error, Result};
@@ -110,6 +110,13 @@ fn column_bounds<'a>(
 
 fn null_count<'a>(mut chunks: impl Iterator<Item = &'a ColumnChunkMetaData>) -> Option<u64> {
     chunks.try_fold(0, |sum, chunk| Some(sum + chunk.statistics()?.null_count_opt()?))
+}
+
+/// The float fields that have one value per row, by field id, with their place among the file's leaves.
+pub(crate) fn float_leaves(schema: &Schema, descriptor: &SchemaDescriptor) -> Vec<(i32, usize)> {
+    let primitives = primitives_outside_collections(schema.as_struct());
+    let leaves = descriptor.columns().iter().enumerate().filter_map(|(index, column)| Some((leaf_id(column)?, index)));
+    leaves.filter(|(id, _)| primitives.get(id).is_some_and(|primitive| is_float(primitive))).collect()
 }
 
 fn is_float(primitive: &PrimitiveType) -> bool {

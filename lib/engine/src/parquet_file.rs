@@ -3,6 +3,7 @@
 //! Owns which bytes are asked for and when, and turns whatever a damaged file does to the decoder into a typed error.
 //! Refuses to know tables, contracts and field ids.
 
+pub(crate) mod chunks;
 mod object;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};

@@ -8,6 +8,7 @@ mod chunk;
 mod file;
 mod layout;
 mod options;
+mod partition_writer;
 mod position_deletes;
 mod settings;
 mod shard;
@@ -31,6 +32,7 @@ use tokio::{
 use crate::{Error, Partitioner, Result, types::arrow_schema};
 use chunk::{Input, Slice, batch_bytes};
 pub use options::{FileName, TableWriterOptions};
+pub(crate) use partition_writer::{PartitionWriter, can_copy};
 pub use position_deletes::{DeleteFileName, PositionDeleteOptions, PositionDeletes, write_position_deletes};
 pub use settings::FileSettings;
 use shard::{Message, Shard};

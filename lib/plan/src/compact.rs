@@ -138,8 +138,10 @@ pub struct Compaction {
     pub groups: Vec<Group>,
     /// What stays, and why.
     pub kept: Vec<Kept>,
-    /// Delete files that apply to nothing already; others go with the files that they applied to.
+    /// Delete files that apply to nothing already.
     pub dangling_delete_files: u64,
+    /// Delete files go with the last file that they apply to.
+    pub removes_dangling_deletes: bool,
     /// Groups that are committed together, at least 1.
     pub groups_per_commit: u64,
 }

@@ -9,14 +9,14 @@ mod key_set;
 mod mapping;
 mod names;
 mod partition_bounds;
-mod prune;
+pub(crate) mod prune;
 mod query;
 mod reader;
 mod row_groups;
 mod scan;
 mod slices;
 mod table;
-mod values;
+pub(crate) mod values;
 
 #[cfg(test)]
 mod tests;

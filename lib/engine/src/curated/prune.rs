@@ -27,7 +27,7 @@ use super::{
 use crate::{Error, Result, transform_array, types::field_id};
 
 /// A predicate over columns of `schema`, ready to prune; `None` when it cannot.
-pub(super) fn pruning_predicate(
+pub(crate) fn pruning_predicate(
     predicate: &Arc<dyn PhysicalExpr>,
     schema: &SchemaRef,
 ) -> Option<Arc<PruningPredicate>> {
@@ -35,7 +35,7 @@ pub(super) fn pruning_predicate(
 }
 
 /// For each file, whether it may hold rows that the predicate wants.
-pub(super) fn may_match(
+pub(crate) fn may_match(
     predicate: &PruningPredicate,
     files: &[DataFileEntry],
     schema: &Schema,

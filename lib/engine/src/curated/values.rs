@@ -8,7 +8,7 @@ const DAY_US: i64 = 86_400_000_000;
 
 /// The value as the column's type has it now, also when it was written before the type was widened. `None` where the
 /// value has no place in that type.
-pub(super) fn scalar(value: &PrimitiveLiteral, data_type: &DataType) -> Option<ScalarValue> {
+pub(crate) fn scalar(value: &PrimitiveLiteral, data_type: &DataType) -> Option<ScalarValue> {
     use PrimitiveLiteral as Value;
     Some(match (value, data_type) {
         (Value::Boolean(value), DataType::Boolean) => ScalarValue::Boolean(Some(*value)),

@@ -1,7 +1,7 @@
 //! One Parquet file while it is written.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::Write,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -10,14 +10,16 @@ use super::upload::Outlet;
 use arrow::datatypes::FieldRef;
 use parquet::{
     arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves},
-    file::writer::SerializedFileWriter,
+    column::writer::ColumnCloseResult,
+    file::{reader::ChunkReader, writer::SerializedFileWriter},
 };
 use tokio::task::JoinSet;
 
 use super::{chunk::Chunk, layout::Layout, upload::Upload};
 use crate::{
     Error, Result,
-    metrics::{FileMetrics, count_nans, file_metrics},
+    metrics::{FileMetrics, count_nans, file_metrics, float_leaves},
+    parquet_file::chunks::RowGroupChunks,
 };
 
 /// One Parquet file while it is written.
@@ -30,6 +32,8 @@ pub(super) struct FileWriter {
     encoders: Vec<Encoder>,
     group_rows: usize,
     nan_counts: HashMap<i32, u64>,
+    /// Float fields of which a row group that was taken over may hold any number of NaNs.
+    unknown_nans: HashSet<i32>,
     upload: Upload,
 }
 
@@ -57,6 +61,7 @@ impl FileWriter {
             encoders: Vec::new(),
             group_rows: 0,
             nan_counts: HashMap::new(),
+            unknown_nans: HashSet::new(),
             upload: Upload::new(outlet, location),
         })
     }
@@ -148,6 +153,36 @@ impl FileWriter {
         Ok(())
     }
 
+    /// Takes over a row group of another file, whose columns are the same. `nans` are the NaNs in it by field id.
+    pub(super) async fn copy_row_group(&mut self, chunks: RowGroupChunks, nans: &HashMap<i32, u64>) -> Result<()> {
+        self.end_row_group().await?;
+        for (id, index) in float_leaves(&self.layout.schema, self.parquet.schema_descr()) {
+            let chunk = chunks.metadata.column(index);
+            // Of a chunk without bounds it is not known whether it has none for want of values.
+            let has_bounds = chunk.statistics().is_some_and(|of| of.min_bytes_opt().is_some());
+            let values = u64::try_from(chunk.num_values()).unwrap_or(u64::MAX);
+            let nulls = chunk.statistics().and_then(|of| of.null_count_opt());
+            match nans.get(&id) {
+                Some(count) if has_bounds || nulls.map(|nulls| nulls + count) == Some(values) => {
+                    *self.nan_counts.entry(id).or_default() += count;
+                }
+                _ => drop(self.unknown_nans.insert(id)),
+            }
+        }
+        let columns = chunks.columns()?;
+        self.append_chunks(columns).map_err(|error| failed(self.upload.location(), error))?;
+        self.upload.send().await
+    }
+
+    fn append_chunks(&mut self, columns: Vec<(impl ChunkReader, ColumnCloseResult)>) -> parquet::errors::Result<()> {
+        let mut row_group = self.parquet.next_row_group()?;
+        for (bytes, close) in columns {
+            row_group.append_column(&bytes, close)?;
+            self.upload.push(self.sink.take());
+        }
+        row_group.close().map(drop)
+    }
+
     /// Ends the file and stores it.
     pub(super) async fn finish(mut self) -> Result<Finished> {
         self.end_row_group().await?;
@@ -155,6 +190,7 @@ impl FileWriter {
         let metadata = self.parquet.finish().map_err(|error| failed(&location, error))?;
         self.upload.push(self.sink.take());
         let file_bytes = self.parquet.bytes_written() as u64;
+        self.nan_counts.retain(|id, _| !self.unknown_nans.contains(id));
         let metrics = file_metrics(&metadata, &self.layout.schema, &self.layout.modes, &self.nan_counts)?;
         self.upload.finish().await?;
         Ok(Finished { location, file_bytes, metrics })

@@ -9,8 +9,14 @@ use jiff::SignedDuration;
 
 use super::{
     Arrange, CompactPlan, Compaction, Facts, FileFacts, Group, GroupFile, How, JobOrder, Kept, PartitionKey, Strategy,
-    counted, options::Sizes, size,
+    options::Sizes, size,
 };
+
+/// Commits of one run unless another number is asked for.
+const COMMITS_MAX: u64 = 10;
+
+/// Less than this is not worth a commit of its own, unless a number of commits is asked for.
+const BYTES_PER_COMMIT: u64 = 1 << 30;
 
 /// Decides. The same facts give the same plan.
 pub fn decide(facts: &Facts) -> CompactPlan {
@@ -44,7 +50,7 @@ pub fn decide(facts: &Facts) -> CompactPlan {
     }
     order(&mut groups, facts.options.job_order);
     let groups = within_limits(groups, facts, &mut kept);
-    let commits = if facts.options.partial_progress { facts.options.max_commits } else { 1 };
+    let commits = commits(facts, &groups);
     let drops = if facts.options.remove_dangling_deletes { facts.dangling_delete_files } else { 0 };
     let is_idle = groups.is_empty() && drops == 0;
     let compaction = Compaction {
@@ -59,8 +65,18 @@ pub fn decide(facts: &Facts) -> CompactPlan {
             .map(|((partition, reason), (files, bytes))| Kept { partition, reason, files, bytes })
             .collect(),
         dangling_delete_files: drops,
+        removes_dangling_deletes: facts.options.remove_dangling_deletes,
     };
     if is_idle { CompactPlan::KeepAll(compaction) } else { CompactPlan::Compact(compaction) }
+}
+
+/// How many commits the groups share.
+fn commits(facts: &Facts, groups: &[Group]) -> u64 {
+    if !facts.options.partial_progress {
+        return 1;
+    }
+    let bytes: u64 = groups.iter().map(|group| group.bytes).sum();
+    facts.options.max_commits.unwrap_or_else(|| bytes.div_ceil(BYTES_PER_COMMIT).clamp(1, COMMITS_MAX))
 }
 
 /// Files that stay, counted by partition and reason.
@@ -181,12 +197,7 @@ fn worth_it(files: &[Candidate<'_>], facts: &Facts, sizes: &Sizes) -> Result<Vec
         return Ok(reasons.into_iter().collect());
     }
     let least = facts.options.min_input_files.max(2);
-    Err(format!(
-        "small, but {} of {} together are too few: fewer than {least}, and no more than {}",
-        counted(count),
-        size(bytes),
-        size(sizes.target)
-    ))
+    Err(format!("small, but too few: fewer than {least} together, and no more than {}", size(sizes.target)))
 }
 
 fn group(

@@ -26,8 +26,8 @@ pub struct Options {
     pub rewrite_all: bool,
     /// Commits as it goes (`partial-progress.enabled`).
     pub partial_progress: bool,
-    /// Commits of one run (`partial-progress.max-commits`), at least 1.
-    pub max_commits: u64,
+    /// Commits of one run (`partial-progress.max-commits`), at least 1; one for each GiB up to ten unless said.
+    pub max_commits: Option<u64>,
     /// Which groups come first (`rewrite-job-order`).
     pub job_order: JobOrder,
     /// Delete files that apply to nothing go (`remove-dangling-deletes`).
@@ -58,7 +58,7 @@ impl Default for Options {
             max_group_bytes: 100 << 30,
             rewrite_all: false,
             partial_progress: true,
-            max_commits: 10,
+            max_commits: None,
             job_order: JobOrder::None,
             remove_dangling_deletes: true,
             strategy: Strategy::Table,
@@ -162,7 +162,7 @@ impl Options {
             ("--min-input-files", Some(self.min_input_files)),
             ("--delete-file-threshold", self.delete_file_threshold),
             ("--max-file-group-size-bytes", Some(self.max_group_bytes)),
-            ("--max-commits", Some(self.max_commits)),
+            ("--max-commits", self.max_commits),
             ("--max-bytes", self.max_bytes),
             ("--max-files", self.max_files),
         ];

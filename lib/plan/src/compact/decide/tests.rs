@@ -67,12 +67,12 @@ fn small_files_are_packed_when_there_are_enough() {
     pack 5 files, 50.0 MiB (copied) of event_time_day=2025-06-01: smaller than 96.0 MiB
     keep 1 file, 100.0 MiB of event_time_day=2025-06-01: of the right size
     ");
-    insta::assert_snapshot!(text(&facts(small(4))), @"keep 4 files, 40.0 MiB of event_time_day=2025-06-01: small, but 4 files of 40.0 MiB together are too few: fewer than 5, and no more than 128.0 MiB");
+    insta::assert_snapshot!(text(&facts(small(4))), @"keep 4 files, 40.0 MiB of event_time_day=2025-06-01: small, but too few: fewer than 5 together, and no more than 128.0 MiB");
     assert!(matches!(decide(&facts(small(4))), CompactPlan::KeepAll(_)));
     let two = vec![file("a", 90), file("b", 90)];
     insta::assert_snapshot!(text(&facts(two)), @"pack 2 files, 180.0 MiB (copied) of event_time_day=2025-06-01: smaller than 96.0 MiB");
     let one = Options { min_input_files: 1, ..Options::default() };
-    insta::assert_snapshot!(text(&Facts { options: one, ..facts(small(1)) }), @"keep 1 file, 10.0 MiB of event_time_day=2025-06-01: small, but 1 file of 10.0 MiB together are too few: fewer than 2, and no more than 128.0 MiB");
+    insta::assert_snapshot!(text(&Facts { options: one, ..facts(small(1)) }), @"keep 1 file, 10.0 MiB of event_time_day=2025-06-01: small, but too few: fewer than 2 together, and no more than 128.0 MiB");
 }
 
 #[test]
@@ -250,7 +250,8 @@ fn groups_have_an_order_and_share_commits() {
         let options = Options { max_group_bytes: 50 * MIB, ..options };
         compaction(&Facts { options, ..facts(small(55)) }).groups_per_commit
     };
-    assert_eq!(per_commit(Options::default()), 2, "eleven groups in ten commits");
+    assert_eq!(per_commit(Options::default()), 11, "550 MiB are one commit");
+    assert_eq!(per_commit(Options { max_commits: Some(10), ..Options::default() }), 2, "eleven groups in ten commits");
     assert_eq!(per_commit(Options { partial_progress: false, ..Options::default() }), 11);
 }
 
@@ -271,6 +272,6 @@ fn options_that_contradict_each_other_are_refused() {
     let refused = |options: Options| text(&Facts { options, ..facts(small(5)) });
     let options = Options { min_file_bytes: Some(200 * MIB), max_file_bytes: Some(100 * MIB), ..Options::default() };
     insta::assert_snapshot!(refused(options), @"refused: the minimum file size, 209715200, is not less than the maximum, 104857600; the target file size, 134217728, is not between 209715200 and 104857600");
-    let options = Options { delete_ratio_threshold: 1.5, max_commits: 0, ..Options::default() };
+    let options = Options { delete_ratio_threshold: 1.5, max_commits: Some(0), ..Options::default() };
     insta::assert_snapshot!(refused(options), @"refused: the share of deleted rows, 1.5, is not from 0 to 1; --max-commits is 0");
 }

@@ -1,0 +1,219 @@
+//! `etl compact`: many small files, deleted rows and rows in no order become fewer, clean, sorted files. The rows stay the
+//! same, and so does every snapshot before.
+//!
+//! Nothing that a version of the table needs is deleted, so that nobody is asked: what the new files replace goes when
+//! `etl expire` lets the old snapshots go.
+
+mod apply;
+mod facts;
+
+use std::collections::BTreeSet;
+
+use clap::{Args, builder::FalseyValueParser};
+use contract::{Duration, TableName};
+use engine::TableReader;
+use lake::Table;
+use plan::compact::{CompactPlan, Compaction, JobOrder, Options, PartitionKey, Strategy, decide};
+
+use self::apply::{Apply, Ended};
+use crate::{
+    config::TableConfig,
+    error::{Exit, JobError, Kind, Result},
+    job::Job,
+    report::{Plan, Report},
+    screen::parse_size,
+};
+
+/// Plans made again because another writer changed files of a group.
+const REPLANS_MAX: u32 = 4;
+
+/// Write many small files, deleted rows or rows in no order as fewer, clean, sorted files.
+#[derive(Debug, Clone, Args)]
+#[command(
+    before_help = "\
+Examples:
+  etl compact --dry-run                                what would be written again, and why not the rest
+  etl compact                                          for a schedule: every night, before `etl expire`
+  etl compact curated.telemetry --where \"event_time < '2025-06-04'\"
+  etl compact curated.telemetry --sort \"device_id, event_time\" --max-bytes 50GiB --max-time 30m
+  etl compact curated.telemetry --z-order device_id,event_time --rewrite-all",
+    after_help = "\
+The options and their defaults are those of Spark's rewrite_data_files. A partition that still receives data is left for
+later: by the contract's etl.lateness after the end of its event times, or while something was added to it within
+--active-for; --include-active takes it all the same. Files that no delete applies to and that need no order are copied
+without decoding their rows. Beside other writers nothing is lost: who is second plans again.",
+    group = clap::ArgGroup::new("order").args(["sort", "z_order", "no_sort"])
+)]
+pub struct Compact {
+    /// Tables; all of etl.toml unless said
+    pub tables: Vec<TableName>,
+    /// Only files in which this may find rows, in SQL: "event_time < '2025-06-04' AND tenant_id = 'a'"
+    #[arg(long = "where", value_name = "SQL")]
+    pub filter: Option<String>,
+    /// Size that new files aim for; unless said the larger of write.target-file-size-bytes and etl.targetFileBytes
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub target_file_size_bytes: Option<u64>,
+    /// Smaller files are written again; three quarters of the target unless said
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub min_file_size_bytes: Option<u64>,
+    /// Larger files are written again; 1.8 of the target unless said
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_file_size_bytes: Option<u64>,
+    /// So many files of a partition are worth it, whatever their sizes add up to
+    #[arg(long, value_name = "N", default_value_t = Options::default().min_input_files)]
+    pub min_input_files: u64,
+    /// A file that so many delete files apply to is written again
+    #[arg(long, value_name = "N")]
+    pub delete_file_threshold: Option<u64>,
+    /// A file of which this share is deleted is written again, from 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = Options::default().delete_ratio_threshold)]
+    pub delete_ratio_threshold: f64,
+    /// Files that are written again together are no more than this
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "100GiB")]
+    pub max_file_group_size_bytes: u64,
+    /// Write every file again
+    #[arg(long)]
+    pub rewrite_all: bool,
+    /// Commit all at the end or nothing, instead of as it goes
+    #[arg(long)]
+    pub no_partial_progress: bool,
+    /// Commits of one run; one for each GiB up to ten unless said
+    #[arg(long, value_name = "N")]
+    pub max_commits: Option<u64>,
+    /// Which groups come first: none, bytes-asc, bytes-desc, files-asc, files-desc
+    #[arg(long, value_name = "ORDER", default_value_t = JobOrder::None)]
+    pub rewrite_job_order: JobOrder,
+    /// Keep delete files that apply to nothing any more
+    #[arg(long)]
+    pub keep_dangling_deletes: bool,
+    /// Sort new files like this ("device_id, event_time DESC") instead of by the table's order
+    #[arg(long, value_name = "COLUMNS")]
+    pub sort: Option<String>,
+    /// Sort new files along a Z-order curve through these columns
+    #[arg(long, value_name = "COLUMNS", num_args = 1.., value_delimiter = ',')]
+    pub z_order: Vec<String>,
+    /// Do not sort, even where the table has an order
+    #[arg(long)]
+    pub no_sort: bool,
+    /// Row groups smaller than this are decoded, not copied: they would stay as small
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "1MiB")]
+    pub min_copy_size_bytes: u64,
+    /// Also partitions that still receive data
+    #[arg(long, value_parser = FalseyValueParser::new(), num_args = 0..=1, default_missing_value = "true", default_value = "false")]
+    pub include_active: bool,
+    /// A partition that something was added to within this span still receives data
+    #[arg(long, value_name = "DURATION", default_value_t = Options::default().active_for)]
+    pub active_for: Duration,
+    /// One run writes no more than this again
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_bytes: Option<u64>,
+    /// One run writes no more files than this again
+    #[arg(long, value_name = "N")]
+    pub max_files: Option<u64>,
+    /// One run begins nothing new after this
+    #[arg(long, value_name = "DURATION")]
+    pub max_time: Option<Duration>,
+}
+
+impl Compact {
+    /// Runs it table by table.
+    pub async fn run(&self, job: &Job) -> Result<Exit> {
+        let tables = job.tables(&self.tables)?;
+        job.each_table(&tables, async |table, report| self.run_table(job, table, report).await).await
+    }
+
+    async fn run_table(&self, job: &Job, config: &TableConfig, report: &mut Report) -> Result<()> {
+        let contract = job.contract(config)?;
+        let mut apply = Apply::new(job, &contract, self.max_time);
+        // After a lost race: the partitions in which it was lost, once more.
+        let mut only: Option<BTreeSet<PartitionKey>> = None;
+        for _ in 0..=REPLANS_MAX {
+            let step = job.program.progress.step(&config.name.to_string(), "looking at files");
+            let Some((table, reader, plan)) = self.plan(job, config, &contract, only.as_ref(), report).await? else {
+                return Ok(());
+            };
+            drop(step);
+            match apply.run(&table, &reader, &plan, report).await? {
+                Ended::Done => return Ok(()),
+                Ended::Lost(partitions) => only = Some(partitions),
+            }
+            tracing::info!(table.name = %config.name, "another writer changed files of a group: planning again");
+        }
+        let lost = "other writers kept changing the same files";
+        match report.compaction.as_ref().is_some_and(|compaction| compaction.commits > 0) {
+            true => report.warnings.push(format!("{lost}: the next run finds what is left")),
+            false => return Err(JobError::new(Kind::Transient, lost).with_help("run again")),
+        }
+        Ok(())
+    }
+
+    /// The table with what is to be done; `None` when there is nothing.
+    async fn plan(
+        &self,
+        job: &Job,
+        config: &TableConfig,
+        contract: &contract::Contract,
+        only: Option<&BTreeSet<PartitionKey>>,
+        report: &mut Report,
+    ) -> Result<Option<(Table, TableReader, Compaction)>> {
+        let lake = job.lake().await?;
+        let Some(table) = job.program.interrupt.stops(lake.table(&config.name)).await?? else {
+            report.reason = Some("there is no such table yet".to_owned());
+            return Ok(None);
+        };
+        facts::check_writable(&table)?;
+        let reader = job.program.interrupt.stops(TableReader::new(&table, None)).await??;
+        let facts = facts::facts(self, job, contract, &reader, only)?;
+        let plan = decide(&facts);
+        tracing::debug!(table.name = %config.name, "{plan}");
+        let is_first = report.compaction.is_none();
+        if is_first {
+            report.output.snapshot_before = table.metadata.current_snapshot_id();
+            report.output.snapshot_after = table.metadata.current_snapshot_id();
+            if job.only_shows(&Plan::Compact(plan.clone()), report) {
+                return Ok(None);
+            }
+            report.kept = facts::kept(&plan);
+        }
+        match plan {
+            CompactPlan::Refused { reasons } => Err(JobError::usage(reasons.join("; "))),
+            CompactPlan::KeepAll(_) => {
+                if is_first {
+                    report.reason = Some("every file stays as it is".to_owned());
+                }
+                Ok(None)
+            }
+            CompactPlan::Compact(compaction) => Ok(Some((table, reader, compaction))),
+        }
+    }
+
+    /// What was asked for, as the plan takes it.
+    fn options(&self) -> Options {
+        let strategy = match (&self.sort, self.z_order.as_slice(), self.no_sort) {
+            (Some(terms), ..) => Strategy::Sort(terms.clone()),
+            (None, [_, ..], _) => Strategy::ZOrder(self.z_order.clone()),
+            (None, [], true) => Strategy::BinPack,
+            (None, [], false) => Strategy::Table,
+        };
+        Options {
+            target_file_bytes: self.target_file_size_bytes,
+            min_file_bytes: self.min_file_size_bytes,
+            max_file_bytes: self.max_file_size_bytes,
+            min_input_files: self.min_input_files,
+            delete_file_threshold: self.delete_file_threshold,
+            delete_ratio_threshold: self.delete_ratio_threshold,
+            max_group_bytes: self.max_file_group_size_bytes,
+            rewrite_all: self.rewrite_all,
+            partial_progress: !self.no_partial_progress,
+            max_commits: self.max_commits,
+            job_order: self.rewrite_job_order,
+            remove_dangling_deletes: !self.keep_dangling_deletes,
+            strategy,
+            copy_min_bytes: self.min_copy_size_bytes,
+            include_active: self.include_active,
+            active_for: self.active_for,
+            max_bytes: self.max_bytes,
+            max_files: self.max_files,
+        }
+    }
+}
