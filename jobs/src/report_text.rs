@@ -97,7 +97,7 @@ fn balance(text: &mut String, rows: &Rows, paint: Paint) {
         ("duplicate", rows.duplicate),
         ("invalid", rows.invalid),
     ];
-    let width = thousands(rows.read).len();
+    let width = thousands(rows.read).len().max(2);
     _ = writeln!(text, "  {:<11}{:>width$}", "read", thousands(rows.read));
     for (name, rows_of) in lines {
         let share =
