@@ -9,7 +9,7 @@ mod facts;
 
 use std::collections::BTreeSet;
 
-use clap::{Args, builder::FalseyValueParser};
+use clap::Args;
 use contract::{Duration, TableName};
 use engine::TableReader;
 use lake::Table;
@@ -90,7 +90,7 @@ pub struct Compact {
     #[arg(long, value_name = "COLUMNS")]
     pub sort: Option<String>,
     /// Sort new files along a Z-order curve through these columns
-    #[arg(long, value_name = "COLUMNS", num_args = 1.., value_delimiter = ',')]
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     pub z_order: Vec<String>,
     /// Do not sort, even where the table has an order
     #[arg(long)]
@@ -99,7 +99,7 @@ pub struct Compact {
     #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "1MiB")]
     pub min_copy_size_bytes: u64,
     /// Also partitions that still receive data
-    #[arg(long, value_parser = FalseyValueParser::new(), num_args = 0..=1, default_missing_value = "true", default_value = "false")]
+    #[arg(long)]
     pub include_active: bool,
     /// A partition that something was added to within this span still receives data
     #[arg(long, value_name = "DURATION", default_value_t = Options::default().active_for)]

@@ -50,7 +50,7 @@ pub struct Expire {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub retain_last: Option<u32>,
     /// Let these snapshots go; and, without another option, no other
-    #[arg(long = "snapshot-id", value_name = "ID", num_args = 1.., value_delimiter = ',')]
+    #[arg(long = "snapshot-id", value_name = "ID", value_delimiter = ',')]
     pub snapshot_ids: Vec<i64>,
 }
 
