@@ -31,6 +31,8 @@ pub struct Config {
     pub tables: BTreeMap<TableName, TableConfig>,
     /// Limits of a run.
     pub run: RunConfig,
+    /// What storage costs.
+    pub prices: PricesConfig,
 }
 
 /// Where the lake lies and who knows its tables.
@@ -91,6 +93,15 @@ pub struct RunConfig {
     pub spill_dir: Option<PathBuf>,
 }
 
+/// What storage costs.
+#[derive(Debug, Clone, Default)]
+pub struct PricesConfig {
+    /// A price list instead of the built-in one.
+    pub file: Option<PathBuf>,
+    /// The region whose prices are taken, instead of the lake's.
+    pub region: Option<String>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -100,6 +111,8 @@ struct File {
     table: BTreeMap<Spanned<String>, TableFile>,
     #[serde(default)]
     run: RunFile,
+    #[serde(default)]
+    prices: PricesFile,
 }
 
 #[derive(Deserialize)]
@@ -130,6 +143,13 @@ struct RunFile {
     memory_limit: Option<Spanned<String>>,
     threads: Option<Spanned<usize>>,
     spill_dir: Option<PathBuf>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct PricesFile {
+    file: Option<PathBuf>,
+    region: Option<String>,
 }
 
 fn contracts_default() -> Spanned<String> {
@@ -167,7 +187,8 @@ impl Config {
             let table = table_config(&document, &folder, &lake, &name, table)?;
             tables.insert(table.name.clone(), table);
         }
-        Ok(Self { path: path.to_owned(), run: run(&document, &folder, file.run)?, lake, tables })
+        let prices = PricesConfig { file: file.prices.file.map(|path| folder.join(path)), region: file.prices.region };
+        Ok(Self { path: path.to_owned(), run: run(&document, &folder, file.run)?, lake, tables, prices })
     }
 
     /// The table of that name.
@@ -320,9 +341,9 @@ pub fn location(folder: &Path, text: &str) -> String {
 }
 
 /// The text, for places in it.
-struct Document<'a> {
-    path: &'a Path,
-    text: &'a str,
+pub(crate) struct Document<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) text: &'a str,
 }
 
 impl Document<'_> {
@@ -331,7 +352,7 @@ impl Document<'_> {
     }
 
     /// What the TOML reader says, with a suggestion where it names a word that it does not know.
-    fn syntax(&self, error: &toml::de::Error) -> JobError {
+    pub(crate) fn syntax(&self, error: &toml::de::Error) -> JobError {
         let message = error.message().lines().next().unwrap_or_default();
         let mut words = message.split('`').skip(1).step_by(2);
         let help = match (message.starts_with("unknown field"), words.next()) {
@@ -339,7 +360,7 @@ impl Document<'_> {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known here: {}", words.collect::<Vec<_>>().join(", ")),
             },
-            _ => "the README describes every key of etl.toml".to_owned(),
+            _ => "the README describes every key".to_owned(),
         };
         let message =
             message.split(", expected").next().filter(|_| message.starts_with("unknown field")).unwrap_or(message);

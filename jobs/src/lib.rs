@@ -12,6 +12,7 @@ pub mod machine;
 pub mod open;
 mod outcome;
 mod plan_text;
+pub mod prices;
 pub mod progress;
 pub mod records;
 pub mod report;

@@ -86,12 +86,21 @@ fn values_that_make_no_sense() {
     "#);
     insta::assert_snapshot!(mistake("contract   = \"telemetry\"\n", ""), @"
     /lake/etl.toml:7:1: missing field `contract`
-    help: the README describes every key of etl.toml
+    help: the README describes every key
     ");
     insta::assert_snapshot!(mistake("\"schemas\"", "schemas"), @"
     /lake/etl.toml:6:13: string values must be quoted, expected literal string
-    help: the README describes every key of etl.toml
+    help: the README describes every key
     ");
+}
+
+#[test]
+fn prices_are_named_in_the_file() {
+    let text = format!("{GOOD}[prices]\nfile = \"ours.toml\"\nregion = \"eu-central-1\"\n");
+    let prices = parse(&text).unwrap().prices;
+    assert_eq!(prices.file.as_deref(), Some(Path::new("/lake/ours.toml")));
+    assert_eq!(prices.region.as_deref(), Some("eu-central-1"));
+    assert_eq!(parse(GOOD).unwrap().prices.file, None);
 }
 
 #[test]

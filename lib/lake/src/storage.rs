@@ -217,6 +217,11 @@ impl Storage {
         file_io::file_io(self.clone())
     }
 
+    /// The region of its buckets, where that is known; `None` without S3.
+    pub fn region(&self) -> Option<&str> {
+        self.0.options.s3.as_ref()?.region.as_deref()
+    }
+
     /// Requests made so far.
     pub fn requests(&self) -> RequestCounts {
         self.0.requests.counts()

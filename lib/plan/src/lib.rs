@@ -13,6 +13,8 @@ mod interval;
 pub mod merge;
 pub mod objects;
 pub mod orphans;
+pub mod prices;
+pub mod text;
 mod time;
 
 pub use digest::{DigestInput, input_digest};
