@@ -7,6 +7,7 @@ mod facts;
 
 use clap::Args;
 use contract::TableName;
+use jiff::Timestamp;
 use lake::{Change, ChangeKind, CommitError, CommitOptions, Committed, Expiry, Lake, Obsolete, Reclaimed, Table};
 use plan::{
     OlderThan,
@@ -25,7 +26,7 @@ use crate::{
 const REPLANS_MAX: u32 = 8;
 
 /// Let old snapshots go, and delete the files that only they need.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(
     before_help = "\
 Examples:
@@ -65,7 +66,8 @@ impl Expire {
         job.each_table(&tables, async |table, report| self.run_table(job, table, report).await).await
     }
 
-    async fn run_table(&self, job: &Job, config: &TableConfig, report: &mut Report) -> Result<()> {
+    /// Runs it for one table.
+    pub async fn run_table(&self, job: &Job, config: &TableConfig, report: &mut Report) -> Result<()> {
         let lake = job.lake().await?;
         for replans in 0..=REPLANS_MAX {
             let Some((table, verdicts, obsolete)) = self.plan(job, lake, config, report).await? else { return Ok(()) };
@@ -108,7 +110,7 @@ impl Expire {
         let mut only_theirs = Obsolete::default();
         if let ExpirePlan::Expire(verdicts) = &mut plan {
             only_theirs = job.program.interrupt.stops(obsolete(&table, verdicts, report)).await??;
-            verdicts.deletes = totals(only_theirs.objects());
+            verdicts.price(totals(only_theirs.objects()), &job.prices().await?);
         }
         drop(step);
         let shown = Plan::Expire(plan.clone());
@@ -133,6 +135,11 @@ impl Expire {
     fn request(&self) -> Request {
         Request { older_than: self.older_than, retain_last: self.retain_last, snapshot_ids: self.snapshot_ids.clone() }
     }
+}
+
+/// What would go by the table's own rules, without the files that this frees.
+pub fn decided(table: &Table, now: Timestamp) -> Result<ExpirePlan> {
+    Ok(decide(&facts::facts(table, Request::default(), now)?))
 }
 
 fn absent(verdicts: &Verdicts) -> impl Iterator<Item = String> {
@@ -164,6 +171,7 @@ fn describe(verdicts: &Verdicts, committed: &Committed, report: &mut Report) {
     report.output.snapshot_after = committed.snapshot_id;
     report.output.metadata_location = Some(committed.metadata_location.clone());
     report.snapshots = Some(facts::counts(verdicts));
+    report.money.clone_from(&verdicts.money);
 }
 
 /// The commit stands, whatever happens here.

@@ -12,7 +12,7 @@ use plan::{
     orphans::{AGE_DEFAULT, AGE_MIN, FRACTION_MAX_DEFAULT, Found, OrphansPlan, decide},
 };
 
-use self::facts::Surroundings;
+pub use self::facts::Surroundings;
 use crate::{
     config::TableConfig,
     error::{Exit, JobError, Kind, Result},
@@ -45,6 +45,12 @@ pub struct Orphans {
     pub max_fraction: f64,
 }
 
+impl Default for Orphans {
+    fn default() -> Self {
+        Self { tables: Vec::new(), older_than: OlderThan::Age(AGE_DEFAULT), max_fraction: FRACTION_MAX_DEFAULT }
+    }
+}
+
 impl Orphans {
     /// Runs it table by table.
     pub async fn run(&self, job: &Job) -> Result<Exit> {
@@ -58,7 +64,8 @@ impl Orphans {
         job.each_table(&tables, async |table, report| self.run_table(job, &surroundings, table, report).await).await
     }
 
-    async fn run_table(
+    /// Runs it for one table.
+    pub async fn run_table(
         &self,
         job: &Job,
         surroundings: &Surroundings<'_>,
@@ -72,7 +79,10 @@ impl Orphans {
             return Ok(());
         };
         drop(step);
-        let plan = decide(&facts);
+        let mut plan = decide(&facts);
+        if let OrphansPlan::DeleteOrphans(found) = &mut plan {
+            found.price(&job.prices().await?);
+        }
         tracing::debug!(table.name = %config.name, "{plan}");
         let shown = Plan::Orphans(plan.clone());
         if job.only_shows(&shown, report) {
@@ -103,6 +113,7 @@ async fn delete(job: &Job, found: Found, report: &mut Report) -> Result<()> {
     let _step = job.program.progress.step(&found.table.to_string(), &what);
     let objects = found.objects();
     report.kept = found.kept;
+    report.money = found.money;
     let reclaimed = job.program.interrupt.stops(lake::delete_objects(&lake.storage, objects)).await?;
     report.status = Status::Deleted;
     report.reclaimed(reclaimed);

@@ -8,6 +8,7 @@ use plan::{
     expire::{Action, ExpirePlan, Verdicts},
     objects::KindTotal,
     orphans::{Kept, Orphan, OrphansPlan},
+    prices::Money,
 };
 
 use crate::{
@@ -38,10 +39,22 @@ pub fn render(plan: &Plan) -> String {
             }
             deletes(&mut text, &found.totals());
             orphans(&mut text, &found.orphans);
+            money(&mut text, found.money.as_ref());
         }
         Plan::Merge(plan) => plan.nodes.iter().for_each(|node| _ = writeln!(text, "  {node}")),
     }
     text
+}
+
+/// What it costs and saves, with what the figures are made of.
+pub fn money(text: &mut String, money: Option<&Money>) {
+    let Some(Money { cost, saving_per_month, prices }) = money else { return };
+    if saving_per_month.parts.is_empty() && cost.parts.is_empty() {
+        return;
+    }
+    _ = writeln!(text, "  saves {}", saving_per_month.explained_per_month());
+    _ = writeln!(text, "  costs {}", cost.explained());
+    _ = writeln!(text, "  prices of {prices}");
 }
 
 fn refused(text: &mut String, reasons: &[String]) {
@@ -66,6 +79,7 @@ fn expire(text: &mut String, verdicts: &Verdicts) {
         _ = writeln!(text, "  snapshot {id} is not in the table, or not any more");
     }
     deletes(text, &verdicts.deletes);
+    money(text, verdicts.money.as_ref());
 }
 
 fn deletes(text: &mut String, totals: &[KindTotal]) {
@@ -150,6 +164,7 @@ mod tests {
         expire::{RefVerdict, RefWord, SnapshotVerdict},
         objects::ObjectKind,
         orphans::Found,
+        prices::{Amount, Dollars},
     };
 
     use super::*;
@@ -177,6 +192,14 @@ mod tests {
             }],
             absent: vec![7],
             deletes: vec![KindTotal { kind: ObjectKind::DataFile, files: 1_200, bytes: 5 << 30 }],
+            money: Some(Money {
+                cost: Amount::one(Dollars { nanos: 5_000 }, "1 PUT × 0.005 $/1,000 Standard".to_owned()),
+                saving_per_month: Amount::one(
+                    Dollars { nanos: 115_000_000 },
+                    "5.0 GiB × 0.023 $/GiB-month Standard".to_owned(),
+                ),
+                prices: "S3 in us-east-1, 2025-06-01".to_owned(),
+            }),
         };
         assert_snapshot!(render(&Plan::Expire(ExpirePlan::Expire(verdicts))), @"
           expire tag v1: its snapshot is older than 30d
@@ -184,6 +207,9 @@ mod tests {
           keep snapshot 3 of 2025-06-04T00:00:00Z: current snapshot
           snapshot 7 is not in the table, or not any more
           delete 1,200 data files, 5.0 GiB
+          saves $0.12 a month: 5.0 GiB × 0.023 $/GiB-month Standard
+          costs under $0.01: 1 PUT × 0.005 $/1,000 Standard
+          prices of S3 in us-east-1, 2025-06-01
         ");
         let reasons = vec!["the table's property gc.enabled is false".to_owned()];
         assert_snapshot!(render(&Plan::Expire(ExpirePlan::Refused { reasons })), @"  would refuse: the table's property gc.enabled is false");
@@ -203,6 +229,7 @@ mod tests {
             location: "s3://lake/t".to_owned(),
             kept: vec![Kept { reason: "not older than 7d".to_owned(), files: 1, bytes: 10 }],
             orphans: (0..11).map(orphan).collect(),
+            money: None,
         };
         let text = render(&Plan::Orphans(OrphansPlan::DeleteOrphans(found)));
         let ends: Vec<_> = text.lines().take(3).chain(text.lines().skip(11)).collect();

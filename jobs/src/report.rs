@@ -12,8 +12,10 @@ use plan::{
     compact::CompactPlan,
     dedupe::DedupePlan,
     expire::{Action, ExpirePlan},
+    maintain::Step,
     objects::KindTotal,
     orphans::{Kept, OrphansPlan},
+    prices::Money,
 };
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +87,30 @@ pub struct Report {
     /// Of jobs that delete: what is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted: Option<Deleted>,
+    /// Of jobs that save storage: what it cost and saves, as planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub money: Option<Money>,
+    /// Of `maintain`: each job, whether it ran and why, and its own report or plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepReport>,
+}
+
+/// What became of one job in a run of several.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepReport {
+    /// What was decided.
+    #[serde(flatten)]
+    pub step: Step,
+    /// Of a job that ran, its report; with `--dry-run` its plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Box<Report>>,
+}
+
+impl StepReport {
+    /// The job ran and changed something.
+    pub fn has_changed(&self) -> bool {
+        self.report.as_ref().is_some_and(|report| matches!(report.status, Status::Committed | Status::Deleted))
+    }
 }
 
 /// What a job would do.
@@ -365,6 +391,8 @@ impl Report {
             compaction: None,
             kept: Vec::new(),
             deleted: None,
+            money: None,
+            steps: Vec::new(),
         }
     }
 

@@ -3,11 +3,14 @@
 use std::fmt::Write;
 
 use jiff::tz::TimeZone;
-use plan::{Interval, expire::Action};
+use plan::{
+    Interval, expire,
+    maintain::{Action, Step},
+};
 
 use crate::{
     plan_text,
-    report::{Compacted, Report, Rows, Status},
+    report::{Compacted, Report, Rows, Status, StepReport},
     screen::{Paint, count, elapsed, size, thousands},
 };
 
@@ -18,16 +21,51 @@ const REJECTS_SHOWN_MAX: usize = 5;
 pub fn render(report: &Report, paint: Paint) -> String {
     let mut text = String::new();
     headline(&mut text, report, paint);
+    body(&mut text, report, paint);
+    for (index, line) in next(report).iter().enumerate() {
+        _ = writeln!(text, "  {} {}", if index == 0 { "next:" } else { "     " }, paint.bold(line));
+    }
+    text
+}
+
+/// What a job of several does or did, with its own plan or report.
+pub fn step(text: &mut String, of: &StepReport, paint: Paint) {
+    let StepReport { step: Step { job, action, what, why, .. }, report } = of;
+    let done = report.as_ref().filter(|report| report.status != Status::Planned);
+    let because = if what.is_empty() { why.clone() } else { format!("{what}, because {why}") };
+    let what = match (action, done) {
+        (Action::Run, Some(done)) => format!("{}: {because}", status(done, paint)),
+        (Action::Run, None) => format!("{} {because}", paint.yellow("would")),
+        (Action::Skip, _) => format!("{}: {because}", paint.green("nothing to do")),
+        (Action::Later, _) => format!("{}: {because}", paint.yellow("left for later")),
+        (Action::Refused, _) => format!("{}: {because}", paint.red("refused")),
+    };
+    _ = writeln!(text, "  {:<8} {what}", job.word());
+    if let (Action::Run, Some(report)) = (action, report) {
+        let mut inner = String::new();
+        body(&mut inner, report, paint);
+        if let Some(error) = &report.error {
+            _ = writeln!(inner, "  {} {}", paint.red("error:"), error.message);
+        }
+        inner.lines().for_each(|line| _ = writeln!(text, "         {line}"));
+    }
+}
+
+/// Everything between the headline and what to try next.
+fn body(text: &mut String, report: &Report, paint: Paint) {
     if let Some(plan) = &report.plan {
         text.push_str(&plan_text::render(plan));
+    }
+    for of in &report.steps {
+        step(text, of, paint);
     }
     if report.inputs.files > 0 && report.plan.is_none() && report.compaction.is_none() {
         let inputs = report.inputs;
         _ = writeln!(text, "  {}, {}", count(inputs.files, "raw file"), size(inputs.bytes));
     }
     if report.rows.read > 0 {
-        balance(&mut text, &report.rows, paint);
-        rejects(&mut text, report);
+        balance(text, &report.rows, paint);
+        rejects(text, report);
     }
     for quality in &report.quality {
         if !quality.passed {
@@ -38,15 +76,11 @@ pub fn render(report: &Report, paint: Paint) -> String {
     for change in &report.schema_changes {
         _ = writeln!(text, "  schema: {change}");
     }
-    written(&mut text, report);
-    tidied(&mut text, report, paint);
+    written(text, report);
+    tidied(text, report, paint);
     for warning in &report.warnings {
         _ = writeln!(text, "  {} {warning}", paint.yellow("warning:"));
     }
-    for (index, line) in next(report).iter().enumerate() {
-        _ = writeln!(text, "  {} {}", if index == 0 { "next:" } else { "     " }, paint.bold(line));
-    }
-    text
 }
 
 fn headline(text: &mut String, report: &Report, paint: Paint) {
@@ -55,7 +89,15 @@ fn headline(text: &mut String, report: &Report, paint: Paint) {
     if let Some(interval) = &report.interval {
         _ = write!(text, "  {}", interval_text(interval));
     }
-    let status = match report.status {
+    _ = write!(text, "  {}", status(report, paint));
+    if let Some(reason) = &report.reason {
+        _ = write!(text, ": {reason}");
+    }
+    _ = writeln!(text, "  {}", paint.dim(&format!("({})", elapsed(report.duration_ms))));
+}
+
+fn status(report: &Report, paint: Paint) -> String {
+    match report.status {
         Status::Committed => paint.green("committed"),
         Status::Deleted => paint.green("done"),
         Status::Unchanged => paint.green("nothing to do"),
@@ -66,17 +108,13 @@ fn headline(text: &mut String, report: &Report, paint: Paint) {
         Status::Failed => paint.red("failed, nothing committed"),
         Status::Interrupted if stands(report) => paint.yellow("interrupted, what was committed before stands"),
         Status::Interrupted => paint.yellow("interrupted, nothing committed"),
-    };
-    _ = write!(text, "  {status}");
-    if let Some(reason) = &report.reason {
-        _ = write!(text, ": {reason}");
     }
-    _ = writeln!(text, "  {}", paint.dim(&format!("({})", elapsed(report.duration_ms))));
 }
 
 /// Whether a run that commits as it goes has committed something before it ended.
 fn stands(report: &Report) -> bool {
     report.compaction.as_ref().is_some_and(|compaction| compaction.commits > 0)
+        || report.steps.iter().any(StepReport::has_changed)
 }
 
 /// A date where it is one whole day in UTC, else start and end.
@@ -130,7 +168,7 @@ fn rejects(text: &mut String, report: &Report) {
 }
 
 fn written(text: &mut String, report: &Report) {
-    if report.status != Status::Committed || report.snapshots.is_some() {
+    if report.status != Status::Committed || report.snapshots.is_some() || !report.steps.is_empty() {
         return;
     }
     let output = &report.output;
@@ -154,7 +192,7 @@ fn tidied(text: &mut String, report: &Report, paint: Paint) {
         let gone = paint.bold(&count(snapshots.expired, "snapshot"));
         _ = writeln!(text, "  {gone} expired, {} kept", thousands(snapshots.kept));
         for of in &snapshots.reasons {
-            let verb = if of.action == Action::Expire { "expired" } else { "kept" };
+            let verb = if of.action == expire::Action::Expire { "expired" } else { "kept" };
             _ = writeln!(text, "    {} {verb}: {}", thousands(of.snapshots), of.reason);
         }
         for name in &snapshots.refs_expired {
@@ -170,6 +208,7 @@ fn tidied(text: &mut String, report: &Report, paint: Paint) {
             _ = writeln!(text, "    {}", plan_text::kind_total(total));
         }
     }
+    plan_text::money(text, report.money.as_ref());
 }
 
 fn compacted(text: &mut String, of: &Compacted) {
@@ -192,7 +231,9 @@ fn compacted(text: &mut String, of: &Compacted) {
 fn next(report: &Report) -> Vec<String> {
     let Some(table) = &report.table else { return Vec::new() };
     match report.status {
-        Status::Committed if report.snapshots.is_some() => vec![format!("etl runs {}", report.run_id)],
+        Status::Committed if report.snapshots.is_some() || !report.steps.is_empty() => {
+            vec![format!("etl runs {}", report.run_id)]
+        }
         Status::Committed => {
             vec![format!("etl query \"SELECT count(*) FROM {table}\""), format!("etl runs {}", report.run_id)]
         }
@@ -208,7 +249,10 @@ fn next(report: &Report) -> Vec<String> {
 mod tests {
     use jiff::Timestamp;
     use lake::Reclaimed;
-    use plan::objects::{KindTotal, ObjectKind};
+    use plan::{
+        maintain::Upkeep,
+        objects::{KindTotal, ObjectKind},
+    };
 
     use super::*;
     use crate::{
@@ -326,8 +370,8 @@ mod tests {
             kept: 1,
             expired: 2,
             reasons: vec![
-                reason(Action::Keep, "current snapshot", 1),
-                reason(Action::Expire, "older than 5d, in no branch or tag", 2),
+                reason(expire::Action::Keep, "current snapshot", 1),
+                reason(expire::Action::Expire, "older than 5d, in no branch or tag", 2),
             ],
             refs_expired: vec!["tag v1".to_owned()],
         });
@@ -352,6 +396,67 @@ mod tests {
         {"kept":1,"expired":2,"reasons":[{"action":"keep","reason":"current snapshot","snapshots":1},{"action":"expire","reason":"older than 5d, in no branch or tag","snapshots":2}],"refs_expired":["tag v1"]}
         {"files":3,"bytes":4096,"by_kind":[{"kind":"data_file","files":3,"bytes":4096}],"left":2}
         "#);
+        assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report);
+    }
+
+    #[test]
+    fn several_jobs() {
+        let mut report = report();
+        (report.interval, report.inputs, report.rows) = (None, Inputs::default(), Rows::default());
+        report.rejects.clear();
+        let step = |job, action, what: &str, why: &str| Step {
+            job,
+            action,
+            what: what.to_owned(),
+            why: why.to_owned(),
+            bytes: 0,
+            bytes_max: None,
+            money: None,
+        };
+        let mut expired = report.clone();
+        expired.status = Status::Committed;
+        expired.snapshots = Some(Snapshots { kept: 1, expired: 2, ..Snapshots::default() });
+        let mut failed = report.clone();
+        failed.fail(&JobError::new(Kind::Transient, "S3 is slow"));
+        let what = "let 2 of 3 snapshots go";
+        report.steps = vec![
+            StepReport {
+                step: step(Upkeep::Compact, Action::Skip, "", "every file is of the right size"),
+                report: None,
+            },
+            StepReport { step: step(Upkeep::Expire, Action::Run, what, "2 are old"), report: Some(Box::new(expired)) },
+            StepReport {
+                step: step(Upkeep::Orphans, Action::Run, "delete 3 files", "forgotten"),
+                report: Some(Box::new(failed)),
+            },
+        ];
+        report.fail(&JobError::new(Kind::Transient, "orphans: S3 is slow"));
+        insta::assert_snapshot!(render(&report, Paint::PLAIN), @"
+        curated.telemetry  failed, what was committed before stands  (1.2 s)
+          compact  nothing to do: every file is of the right size
+          expire   committed: let 2 of 3 snapshots go, because 2 are old
+                   2 snapshots expired, 1 kept
+          orphans  failed, nothing committed: delete 3 files, because forgotten
+                   error: S3 is slow
+        ");
+        report.error = None;
+        report.status = Status::Planned;
+        report.steps.iter_mut().for_each(|step| step.report = None);
+        report
+            .steps
+            .push(StepReport { step: step(Upkeep::Orphans, Action::Later, "delete", "no money"), report: None });
+        report.steps.push(StepReport { step: step(Upkeep::Orphans, Action::Refused, "", "too many"), report: None });
+        insta::assert_snapshot!(render(&report, Paint::PLAIN), @"
+        curated.telemetry  planned, nothing done  (1.2 s)
+          compact  nothing to do: every file is of the right size
+          expire   would let 2 of 3 snapshots go, because 2 are old
+          orphans  would delete 3 files, because forgotten
+          orphans  left for later: delete, because no money
+          orphans  refused: too many
+          next: the same command without --dry-run
+        ");
+        let json = serde_json::to_value(&report).unwrap();
+        insta::assert_snapshot!(json["steps"][1], @r#"{"job":"expire","action":"run","what":"let 2 of 3 snapshots go","why":"2 are old","bytes":0}"#);
         assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report);
     }
 

@@ -54,23 +54,17 @@ fn ref_facts(of: &SnapshotReference) -> RefFacts {
 
 /// The verdicts by their reasons, for the report.
 pub fn counts(verdicts: &Verdicts) -> Snapshots {
-    let mut reasons: BTreeMap<(Action, &str), u64> = BTreeMap::new();
     let mut counts = Snapshots::default();
     for snapshot in &verdicts.snapshots {
         match snapshot.action {
             Action::Keep => counts.kept += 1,
             Action::Expire => counts.expired += 1,
         }
-        for reason in &snapshot.reasons {
-            *reasons.entry((snapshot.action, reason)).or_default() += 1;
-        }
     }
-    let reason = |((action, reason), snapshots): ((Action, &str), u64)| SnapshotReason {
-        action,
-        reason: reason.to_owned(),
-        snapshots,
-    };
-    counts.reasons = reasons.into_iter().map(reason).collect();
+    for action in [Action::Keep, Action::Expire] {
+        let reason = |(reason, snapshots): (&str, u64)| SnapshotReason { action, reason: reason.to_owned(), snapshots };
+        counts.reasons.extend(verdicts.reasons(action).into_iter().map(reason));
+    }
     let dropped = verdicts.refs.iter().filter(|of| of.action == Action::Expire);
     counts.refs_expired = dropped.map(|of| format!("{} {}", of.kind, of.name)).collect();
     counts

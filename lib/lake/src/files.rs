@@ -99,7 +99,7 @@ impl Table {
         specs.filter(|spec| spec.is_unpartitioned()).map(|spec| spec.spec_id()).collect()
     }
 
-    fn refuse_unreadable(&self, file: &DataFile) -> std::result::Result<(), TableError> {
+    pub(crate) fn refuse_unreadable(&self, file: &DataFile) -> std::result::Result<(), TableError> {
         let path = file.file_path();
         if file.key_metadata().is_some_and(|key| !key.is_empty()) {
             return Err(self.encrypted(path));

@@ -128,12 +128,12 @@ pub async fn references(table: &Table) -> Result<HashMap<String, ObjectKind>> {
     Ok(references)
 }
 
-fn snapshots(metadata: &TableMetadata, wanted: impl Fn(i64) -> bool) -> Vec<&SnapshotRef> {
+pub(crate) fn snapshots(metadata: &TableMetadata, wanted: impl Fn(i64) -> bool) -> Vec<&SnapshotRef> {
     metadata.snapshots().filter(|snapshot| wanted(snapshot.snapshot_id())).collect()
 }
 
 /// What snapshots name themselves: their manifest list, their statistics, the tombstones of their time.
-fn beside_manifests(metadata: &TableMetadata, of: &[&SnapshotRef]) -> Vec<Object> {
+pub(crate) fn beside_manifests(metadata: &TableMetadata, of: &[&SnapshotRef]) -> Vec<Object> {
     let ids: HashSet<i64> = of.iter().map(|snapshot| snapshot.snapshot_id()).collect();
     let object = |location: &str, kind, bytes: i64| {
         let bytes = u64::try_from(bytes).unwrap_or(0);

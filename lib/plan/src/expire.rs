@@ -16,7 +16,11 @@ use contract::TableName;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{OlderThan, objects::KindTotal};
+use crate::{
+    OlderThan,
+    objects::KindTotal,
+    prices::{Money, Prices},
+};
 
 /// The branch that is never dropped.
 pub(crate) const MAIN: &str = "main";
@@ -114,6 +118,9 @@ pub struct Verdicts {
     /// What nothing will need any more, as far as the table says before the commit; filled in when that is known.
     #[serde(default)]
     pub deletes: Vec<KindTotal>,
+    /// What that costs and saves; filled in with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub money: Option<Money>,
 }
 
 /// What becomes of a snapshot.
@@ -184,6 +191,23 @@ impl Verdicts {
     pub fn expired(&self) -> Vec<i64> {
         let gone = self.snapshots.iter().filter(|snapshot| snapshot.action == Action::Expire);
         gone.map(|snapshot| snapshot.snapshot_id).collect()
+    }
+
+    /// What nothing will need any more, and so what the plan costs and saves: the new version of the table is one object.
+    pub fn price(&mut self, deletes: Vec<KindTotal>, prices: &Prices) {
+        self.money = Some(Money::of_deletion(prices, &deletes, 1));
+        self.deletes = deletes;
+    }
+
+    /// How many snapshots there are of an action's reasons, by reason: `3 not older than 5d on branch main`. One that is kept
+    /// counts for every reason that keeps it.
+    pub fn reasons(&self, action: Action) -> Vec<(&str, u64)> {
+        let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+        let of_action = self.snapshots.iter().filter(|snapshot| snapshot.action == action);
+        for reason in of_action.flat_map(|snapshot| &snapshot.reasons) {
+            *reasons.entry(reason).or_default() += 1;
+        }
+        reasons.into_iter().collect()
     }
 
     /// The names of the refs that go.

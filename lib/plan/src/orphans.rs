@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     OlderThan,
     objects::{KindTotal, Object, ObjectKind, totals},
+    prices::{Money, Prices},
 };
 
 /// A younger object may be one that a run has staged and not committed yet.
@@ -97,6 +98,9 @@ pub struct Found {
     pub kept: Vec<Kept>,
     /// What goes, in order of location.
     pub orphans: Vec<Orphan>,
+    /// What that costs and saves; filled in when prices are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub money: Option<Money>,
 }
 
 /// Objects that are kept for one reason.
@@ -131,6 +135,11 @@ impl Found {
         let object =
             |orphan: &Orphan| Object { location: orphan.location.clone(), kind: orphan.kind, bytes: orphan.bytes };
         self.orphans.iter().map(object).collect()
+    }
+
+    /// What the plan costs and saves. Nothing is written.
+    pub fn price(&mut self, prices: &Prices) {
+        self.money = Some(Money::of_deletion(prices, &self.totals(), 0));
     }
 
     /// What goes, by kind.

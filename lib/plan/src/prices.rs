@@ -4,8 +4,10 @@
 //! a price list lies and how it is written down.
 
 mod dollars;
+mod money;
 
 pub use dollars::{Amount, Dollars, Part};
+pub use money::Money;
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 

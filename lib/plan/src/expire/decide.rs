@@ -33,7 +33,7 @@ pub fn decide(facts: &Facts) -> ExpirePlan {
     let refs: Vec<_> = refs.into_iter().map(|(_, _, verdict)| verdict).collect();
     let some_go = snapshots.iter().map(|verdict| verdict.action).chain(refs.iter().map(|verdict| verdict.action));
     let keep_all = some_go.max() != Some(Action::Expire);
-    let verdicts = Verdicts { table: facts.table.clone(), snapshots, refs, absent, deletes: Vec::new() };
+    let verdicts = Verdicts { table: facts.table.clone(), snapshots, refs, absent, deletes: Vec::new(), money: None };
     if keep_all { ExpirePlan::KeepAll(verdicts) } else { ExpirePlan::Expire(verdicts) }
 }
 

@@ -35,7 +35,7 @@ pub fn decide(facts: &Facts) -> OrphansPlan {
     }
     let none = orphans.is_empty();
     let kept = kept.into_values().collect();
-    let found = Found { table: facts.table.clone(), location: facts.location.clone(), kept, orphans };
+    let found = Found { table: facts.table.clone(), location: facts.location.clone(), kept, orphans, money: None };
     if none { OrphansPlan::NoOrphans(found) } else { OrphansPlan::DeleteOrphans(found) }
 }
 

@@ -154,11 +154,20 @@ impl Amount {
 
     /// `$18.90: 821.6 GiB × 0.023 $/GiB-month Standard`.
     pub fn explained(&self) -> String {
+        self.explained_as("")
+    }
+
+    /// `$18.90 a month: 821.6 GiB × 0.023 $/GiB-month Standard`.
+    pub fn explained_per_month(&self) -> String {
+        self.explained_as(" a month")
+    }
+
+    fn explained_as(&self, unit: &str) -> String {
         if self.parts.is_empty() {
-            return self.dollars.to_string();
+            return format!("{}{unit}", self.dollars);
         }
         let parts: Vec<_> = self.parts.iter().map(|part| part.of.as_str()).collect();
-        format!("{}: {}", self.dollars, parts.join(" + "))
+        format!("{}{unit}: {}", self.dollars, parts.join(" + "))
     }
 }
 
