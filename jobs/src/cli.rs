@@ -15,7 +15,9 @@ use crate::{
     error::{Exit, Result},
     expire::Expire,
     init::Init,
+    inspect::Inspect,
     job::Program,
+    maintain::Maintain,
     merge::Merge,
     orphans::Orphans,
     query::Query,
@@ -136,8 +138,12 @@ pub enum Command {
     Expire(Expire),
     /// Delete files that no version of a table refers to
     Orphans(Orphans),
+    /// Do what tables need: compact, expire, orphans; within a budget
+    Maintain(Maintain),
     /// Read curated tables with SQL
     Query(Query),
+    /// Show the health of tables: sizes, small files, deletes, skew, cost, what maintenance would change
+    Inspect(Inspect),
     /// Look for damage in curated tables
     Check(Check),
     /// List past runs, or show one
@@ -176,7 +182,9 @@ impl Command {
             Self::Compact(_) => "compact",
             Self::Expire(_) => "expire",
             Self::Orphans(_) => "orphans",
+            Self::Maintain(_) => "maintain",
             Self::Query(_) => "query",
+            Self::Inspect(_) => "inspect",
             Self::Check(_) => "check",
             Self::Runs(_) => "runs",
             Self::Contract(_) => "contract",
@@ -195,7 +203,9 @@ impl Command {
             Self::Compact(compact) => compact.run(&program.job("compact")?).await,
             Self::Expire(expire) => expire.run(&program.job("expire")?).await,
             Self::Orphans(orphans) => orphans.run(&program.job("orphans")?).await,
+            Self::Maintain(maintain) => maintain.run(&program.job("maintain")?).await,
             Self::Query(query) => query.run(&program.job("query")?).await,
+            Self::Inspect(inspect) => inspect.run(&program.job("inspect")?).await,
             Self::Check(check) => check.run(&program.job("check")?).await,
             Self::Runs(runs) => runs.run(&program.job("runs")?).await,
             Self::Contract(command) => command.run(program),
@@ -224,6 +234,16 @@ mod tests {
         assert_eq!(cli.command.name(), "dedupe");
         let cli = read(&["etl-static", "runs"]).unwrap();
         assert_eq!(cli.command.name(), "runs");
+    }
+
+    #[test]
+    fn jobs_without_options_are_their_defaults() {
+        let Command::Compact(typed) = read(&["etl", "compact"]).unwrap().command else { panic!("another command") };
+        assert_eq!(format!("{typed:?}"), format!("{:?}", Compact::default()));
+        let Command::Expire(typed) = read(&["etl", "expire"]).unwrap().command else { panic!("another command") };
+        assert_eq!(format!("{typed:?}"), format!("{:?}", Expire::default()));
+        let Command::Orphans(typed) = read(&["etl", "orphans"]).unwrap().command else { panic!("another command") };
+        assert_eq!(format!("{typed:?}"), format!("{:?}", Orphans::default()));
     }
 
     #[test]

@@ -10,9 +10,10 @@ mod facts;
 use std::collections::BTreeSet;
 
 use clap::Args;
-use contract::{Duration, TableName};
+use contract::{Contract, Duration, TableName};
 use engine::TableReader;
-use lake::Table;
+use jiff::Timestamp;
+use lake::{LiveFiles, Table};
 use plan::compact::{CompactPlan, Compaction, JobOrder, Options, PartitionKey, Strategy, decide};
 
 use self::apply::{Apply, Ended};
@@ -122,7 +123,8 @@ impl Compact {
         job.each_table(&tables, async |table, report| self.run_table(job, table, report).await).await
     }
 
-    async fn run_table(&self, job: &Job, config: &TableConfig, report: &mut Report) -> Result<()> {
+    /// Runs it for one table.
+    pub async fn run_table(&self, job: &Job, config: &TableConfig, report: &mut Report) -> Result<()> {
         let contract = job.contract(config)?;
         let mut apply = Apply::new(job, &contract, self.max_time);
         // After a lost race: the partitions in which it was lost, once more.
@@ -152,7 +154,7 @@ impl Compact {
         &self,
         job: &Job,
         config: &TableConfig,
-        contract: &contract::Contract,
+        contract: &Contract,
         only: Option<&BTreeSet<PartitionKey>>,
         report: &mut Report,
     ) -> Result<Option<(Table, TableReader, Compaction)>> {
@@ -214,6 +216,43 @@ impl Compact {
             active_for: self.active_for,
             max_bytes: self.max_bytes,
             max_files: self.max_files,
+        }
+    }
+}
+
+/// What would be written again without options, from the live files alone.
+pub fn decided(table: &Table, live: &LiveFiles, contract: &Contract, now: Timestamp) -> CompactPlan {
+    decide(&facts::of_table(table, live, contract, now))
+}
+
+/// What the command line means without options.
+impl Default for Compact {
+    fn default() -> Self {
+        let options = Options::default();
+        Self {
+            tables: Vec::new(),
+            filter: None,
+            target_file_size_bytes: None,
+            min_file_size_bytes: None,
+            max_file_size_bytes: None,
+            min_input_files: options.min_input_files,
+            delete_file_threshold: None,
+            delete_ratio_threshold: options.delete_ratio_threshold,
+            max_file_group_size_bytes: options.max_group_bytes,
+            rewrite_all: false,
+            no_partial_progress: false,
+            max_commits: None,
+            rewrite_job_order: options.job_order,
+            keep_dangling_deletes: false,
+            sort: None,
+            z_order: Vec::new(),
+            no_sort: false,
+            min_copy_size_bytes: options.copy_min_bytes,
+            include_active: false,
+            active_for: options.active_for,
+            max_bytes: None,
+            max_files: None,
+            max_time: None,
         }
     }
 }

@@ -28,23 +28,31 @@ impl Job {
 
     /// Whether the plan may be carried out; the report has it where nobody could agree.
     pub async fn may_destroy(&self, plan: &Plan, report: &mut Report) -> Result<bool> {
+        let subject = report.table.as_ref().map_or_else(|| report.job.clone(), ToString::to_string);
+        let agreed = self.agrees(&format!("{subject}\n{}", plan_text::render(plan))).await;
+        match agreed {
+            Ok(true) => {}
+            Ok(false) => {
+                report.status = Status::Planned;
+                report.reason = Some("the plan was not agreed to".to_owned());
+            }
+            Err(_) => report.plan = Some(plan.clone()),
+        }
+        agreed
+    }
+
+    /// Whether what is shown may be carried out; an error where nobody can say so.
+    pub async fn agrees(&self, shown: &str) -> Result<bool> {
         if self.program.globals.yes {
             return Ok(true);
         }
         let Some(ask) = self.program.ask.clone() else {
-            report.plan = Some(plan.clone());
             return Err(JobError::usage("it would delete objects for good, and there is nobody to ask")
                 .with_help("look at the plan; the same command with --yes carries it out"));
         };
-        let subject = report.table.as_ref().map_or_else(|| report.job.clone(), ToString::to_string);
-        self.program.progress.say(&format!("{subject}\n{}", plan_text::render(plan).trim_end()));
+        self.program.progress.say(shown.trim_end());
         let answer = tokio::task::spawn_blocking(move || ask("carry this out?"));
         let answer = self.program.interrupt.stops(answer).await?;
-        let agreed = answer.map_err(|error| JobError::new(Kind::Failed, format!("failed to ask: {error}")))?;
-        if !agreed {
-            report.status = Status::Planned;
-            report.reason = Some("the plan was not agreed to".to_owned());
-        }
-        Ok(agreed)
+        answer.map_err(|error| JobError::new(Kind::Failed, format!("failed to ask: {error}")))
     }
 }

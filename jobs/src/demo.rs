@@ -163,6 +163,8 @@ impl Show {
         self.say(&format!("  etl query \"SELECT * FROM {TABLE} LIMIT 5\""))?;
         self.say("  etl runs")?;
         self.say("  etl check")?;
+        self.say("  etl inspect")?;
+        self.say("  etl maintain --dry-run")?;
         self.say(&format!(
             "  rows that broke the contract, with their reasons: {}",
             self.folder.join("quarantine").display()

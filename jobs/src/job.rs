@@ -79,6 +79,7 @@ pub struct Environment {
 }
 
 /// What one job is given.
+#[derive(Clone)]
 pub struct Job {
     /// The program.
     pub program: Program,
@@ -126,6 +127,12 @@ impl Program {
 }
 
 impl Job {
+    /// The same job with other options.
+    #[must_use]
+    pub fn with_program(&self, program: Program) -> Self {
+        Self { program, ..self.clone() }
+    }
+
     /// The lake, opened at the first call.
     pub async fn lake(&self) -> Result<&Lake> {
         self.lake.get_or_try_init(|| open::lake(&self.program, &self.config)).await

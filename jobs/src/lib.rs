@@ -21,6 +21,7 @@ pub mod screen;
 mod staging;
 mod suggest;
 mod table_text;
+mod upkeep;
 
 pub mod check;
 pub mod compact;
@@ -29,6 +30,8 @@ pub mod dedupe;
 pub mod demo;
 pub mod expire;
 pub mod init;
+pub mod inspect;
+pub mod maintain;
 pub mod merge;
 pub mod orphans;
 pub mod query;

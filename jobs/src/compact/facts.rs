@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use contract::Contract;
 use engine::TableReader;
-use lake::{CompactionFiles, Table};
+use jiff::Timestamp;
+use lake::{CompactionFiles, LiveFiles, Table};
 use plan::{
-    compact::{CompactPlan, Facts, PartitionKey, SortOrder},
+    compact::{CompactPlan, Facts, Options, PartitionKey, SortOrder},
     orphans::Kept,
 };
 
@@ -36,22 +37,28 @@ pub fn facts(
     reader: &TableReader,
     only: Option<&BTreeSet<PartitionKey>>,
 ) -> Result<Facts> {
-    let table = reader.table();
-    let metadata = &table.metadata;
-    let mut of = CompactionFiles::of(table, reader.live(), contract.event_time.as_deref());
+    let mut facts = of_table(reader.table(), reader.live(), contract, job.program.now());
+    let files = &mut facts.files;
     if let Some(filter) = &compact.filter {
         let matching = engine::compact::matching_files(&job.session()?, reader, filter)
             .map_err(|error| JobError::usage(error.to_string()).with_help("--where \"event_time < '2025-06-04'\""))?;
-        of.files.iter_mut().zip(matching).for_each(|(file, matches)| file.is_selected = matches);
+        files.iter_mut().zip(matching).for_each(|(file, matches)| file.is_selected = matches);
     }
     if let Some(only) = only {
-        of.files.iter_mut().for_each(|file| file.is_selected &= only.contains(&file.partition));
+        files.iter_mut().for_each(|file| file.is_selected &= only.contains(&file.partition));
     }
+    Ok(Facts { options: compact.options(), ..facts })
+}
+
+/// The facts of a table and its live files when nothing special is asked for.
+pub fn of_table(table: &Table, live: &LiveFiles, contract: &Contract, now: Timestamp) -> Facts {
+    let metadata = &table.metadata;
+    let of = CompactionFiles::of(table, live, contract.event_time.as_deref());
     let order = metadata.default_sort_order();
     let sort_order = i32::try_from(order.order_id).ok().filter(|_| !order.is_unsorted());
     // A writer of ours goes by the contract, others by the property: files of either must be right.
     let declared = metadata.properties().get(TARGET_FILE_BYTES).and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-    Ok(Facts {
+    Facts {
         table: table.name.clone(),
         snapshot_id: metadata.current_snapshot_id(),
         files: of.files,
@@ -62,9 +69,9 @@ pub fn facts(
             .map(|id| SortOrder { id, text: lake::sort_order_text(order, metadata.current_schema()) }),
         lateness: contract.lateness,
         target_file_bytes: contract.target_file_bytes.max(declared),
-        options: compact.options(),
-        now: job.program.now(),
-    })
+        options: Options::default(),
+        now,
+    }
 }
 
 /// What stays by its reasons, without what they say of a single partition.

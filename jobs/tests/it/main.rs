@@ -109,7 +109,7 @@ fn main() -> ExitCode {
     }
     for tier in Tier::ALL {
         let beside = if tier == Tier::Local { &maintain::BESIDE[..] } else { &[] };
-        for (name, needs_python, run) in maintain::ALONE.iter().chain(beside).copied() {
+        for (name, needs_python, run) in maintain::ALONE.iter().chain(beside).chain(&maintain::UPKEEP).copied() {
             let is_missing = tier.missing().is_some() || (needs_python && SERVICES.python.is_none());
             let trial = trial(tier, format!("{}::{name}", tier.name()), move || run(tier));
             trials.push(trial.with_ignored_flag(is_missing));

@@ -4,9 +4,11 @@
 mod alone;
 mod beside;
 mod sequences;
+mod upkeep;
 
 pub use beside::{PAIRS, faults};
 pub use sequences::{TRIALS, property};
+pub use upkeep::UPKEEP;
 
 use std::collections::BTreeSet;
 

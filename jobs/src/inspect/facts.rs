@@ -1,0 +1,172 @@
+//! What is known of a table before it is judged.
+
+use std::collections::{BTreeMap, HashMap};
+
+use contract::Contract;
+use jiff::Timestamp;
+use lake::{
+    DataFileEntry, Inventory, Table, comparable_partition, inventory, partition_path,
+    spec::{SnapshotRetention, Struct},
+};
+use plan::{
+    expire::{ExpirePlan, RefWord},
+    inspect::{Deletes, Facts, FileFacts, Manifests, Ref, Snapshot},
+    maintain::{Outlook, Upkeep, Would},
+    orphans::OrphansPlan,
+    prices::{Prices, StorageClass, Stored},
+};
+
+use super::Inspect;
+use crate::{
+    config::TableConfig,
+    error::{JobError, Kind, Result},
+    job::Job,
+    report::Plan,
+    upkeep::{self, Upkeeper},
+};
+
+/// Where the table says what its files aim for.
+const TARGET: &str = "write.target-file-size-bytes";
+
+/// The facts of a table; `None` when there is none.
+pub async fn facts(
+    inspect: &Inspect,
+    job: &Job,
+    upkeeper: &Upkeeper<'_>,
+    config: &TableConfig,
+) -> Result<Option<Facts>> {
+    let Some(table) = job.lake().await?.table(&config.name).await? else { return Ok(None) };
+    let (contract, prices) = (job.contract(config)?, job.prices().await?);
+    let mut plan = upkeep::expiry(&table, job.program.now())?;
+    let expired = match &plan {
+        ExpirePlan::Expire(verdicts) => verdicts.expired(),
+        _ => Vec::new(),
+    };
+    let Inventory { manifests, live, unreadable, history, expiring } = inventory(&table, &expired).await?;
+    if let ExpirePlan::Expire(verdicts) = &mut plan {
+        verdicts.price(expiring, &prices);
+    }
+    let (orphans, classes) = match inspect.storage {
+        true => objects(upkeeper, config, &prices).await?,
+        false => (unknown(Upkeep::Orphans, "--storage lists the table's objects"), None),
+    };
+    let metadata = &table.metadata;
+    let (files, partitions) = by_partition(&table, &live.data);
+    Ok(Some(Facts {
+        table: table.name.clone(),
+        location: metadata.location().to_owned(),
+        format_version: metadata.format_version() as u32,
+        head: table.head().map(|head| snapshot(&table, head.snapshot_id(), head.timestamp_ms())).transpose()?,
+        files,
+        partitions,
+        position_deletes: deletes(&live.position_deletes),
+        equality_deletes: deletes(&live.equality_deletes),
+        manifests: Manifests {
+            files: manifests.len() as u64,
+            of_deletes: manifests.iter().filter(|manifest| manifest.of_deletes).count() as u64,
+            bytes: manifests.iter().map(|manifest| manifest.bytes).sum(),
+        },
+        unreadable,
+        snapshots: metadata
+            .snapshots()
+            .map(|of| snapshot(&table, of.snapshot_id(), of.timestamp_ms()))
+            .collect::<Result<_>>()?,
+        refs: refs(&table),
+        history,
+        target_file_bytes: target(&contract, &table),
+        classes,
+        outlooks: vec![
+            Outlook::of_compact(&upkeep::compaction(&table, &live, &contract, job.program.now()), &prices),
+            Outlook::of_expire(&plan),
+            orphans,
+        ],
+        prices,
+        partitions_shown: inspect.partitions,
+    }))
+}
+
+fn unknown(job: Upkeep, why: &str) -> Outlook {
+    Outlook { job, would: Would::Unknown { why: why.to_owned() } }
+}
+
+/// What lies below the table's location, from the list that `etl orphans` works with.
+async fn objects(
+    upkeeper: &Upkeeper<'_>,
+    config: &TableConfig,
+    prices: &Prices,
+) -> Result<(Outlook, Option<BTreeMap<String, Stored>>)> {
+    let looked = upkeeper.look(Upkeep::Orphans, config).await?;
+    let Some(Plan::Orphans(OrphansPlan::NoOrphans(found) | OrphansPlan::DeleteOrphans(found))) = &looked.report.plan
+    else {
+        return Ok((looked.outlook, None));
+    };
+    let sizes =
+        found.kept.iter().map(|kept| (kept.files, kept.bytes)).chain(found.orphans.iter().map(|of| (1, of.bytes)));
+    let mut stored = Stored::default();
+    for (files, bytes) in sizes {
+        (stored.files, stored.bytes) = (stored.files + files, stored.bytes + bytes);
+    }
+    // Nothing is billed by more than its size in Standard.
+    debug_assert!(prices.class(StorageClass::Standard).is_none_or(|class| class.billable_bytes(1) == 1));
+    stored.billable_bytes = stored.bytes;
+    Ok((looked.outlook, Some(BTreeMap::from([(StorageClass::Standard.word().to_owned(), stored)]))))
+}
+
+fn snapshot(table: &Table, snapshot_id: i64, ms: i64) -> Result<Snapshot> {
+    let committed_at = Timestamp::from_millisecond(ms).map_err(|error| {
+        JobError::new(Kind::Failed, format!("snapshot {snapshot_id} of {} has no possible time: {error}", table.name))
+    })?;
+    Ok(Snapshot { snapshot_id, committed_at })
+}
+
+fn refs(table: &Table) -> Vec<Ref> {
+    let of = |(name, of): (String, lake::spec::SnapshotReference)| Ref {
+        kind: match of.retention {
+            SnapshotRetention::Branch { .. } => RefWord::Branch,
+            SnapshotRetention::Tag { .. } => RefWord::Tag,
+        },
+        name,
+        snapshot_id: of.snapshot_id,
+    };
+    table.refs().into_iter().map(of).collect()
+}
+
+fn deletes(files: &[DataFileEntry]) -> Deletes {
+    let mut deletes = Deletes::default();
+    for file in files {
+        deletes.files += 1;
+        deletes.bytes += file.data_file.file_size_in_bytes();
+        deletes.rows += file.data_file.record_count();
+    }
+    deletes
+}
+
+/// The files with the places of their partitions, and the names of these.
+fn by_partition(table: &Table, files: &[DataFileEntry]) -> (Vec<FileFacts>, Vec<String>) {
+    let mut places: HashMap<(i32, Struct), u32> = HashMap::new();
+    let mut names = Vec::new();
+    let mut facts = Vec::with_capacity(files.len());
+    for file in files {
+        let partition = file.data_file.partition();
+        let place = *places.entry((file.spec_id, comparable_partition(partition))).or_insert_with(|| {
+            names.push(name(table, file.spec_id, partition));
+            u32::try_from(names.len() - 1).unwrap_or(u32::MAX)
+        });
+        let (bytes, rows) = (file.data_file.file_size_in_bytes(), file.data_file.record_count());
+        facts.push(FileFacts { partition: place, bytes, rows });
+    }
+    (facts, names)
+}
+
+/// A partition of a spec whose columns are gone has no name any more: then its values.
+fn name(table: &Table, spec_id: i32, partition: &Struct) -> String {
+    let spec = table.metadata.partition_spec_by_id(spec_id);
+    let path = spec.and_then(|spec| partition_path(spec, table.metadata.current_schema(), partition).ok());
+    path.unwrap_or_else(|| format!("spec {spec_id}: {partition:?}"))
+}
+
+/// The larger of what contract and table say, as `etl compact` has it: our writers go by the one, others by the other.
+fn target(contract: &Contract, table: &Table) -> u64 {
+    let declared = table.metadata.properties().get(TARGET).and_then(|text| text.trim().parse().ok());
+    contract.target_file_bytes.max(declared.unwrap_or(0))
+}
