@@ -59,7 +59,128 @@ fn facts(partitions: &[&[u64]]) -> Facts {
 fn the_json_shape() {
     let mut facts = facts(&[&[100, 10], &[200]]);
     facts.position_deletes = Deletes { files: 1, bytes: 1024, rows: 7 };
-    assert_json_snapshot!(judge(&facts), @"");
+    assert_json_snapshot!(judge(&facts), @r#"
+    {
+      "schema_version": 1,
+      "table": "curated.t",
+      "location": "s3://b/t",
+      "format_version": 2,
+      "head": {
+        "snapshot_id": 2,
+        "committed_at": "2025-06-04T00:00:00Z"
+      },
+      "data": {
+        "files": 3,
+        "bytes": 325058560,
+        "rows": 3100,
+        "bytes_median": 104857600,
+        "bytes_max": 209715200,
+        "target_file_bytes": 104857600
+      },
+      "small": {
+        "files": 1,
+        "bytes": 10485760,
+        "below_bytes": 78643200,
+        "files_packed": 1
+      },
+      "deletes": {
+        "position": {
+          "files": 1,
+          "bytes": 1024,
+          "rows": 7
+        },
+        "equality": {
+          "files": 0,
+          "bytes": 0,
+          "rows": 0
+        }
+      },
+      "manifests": {
+        "files": 2,
+        "of_deletes": 0,
+        "bytes": 1048576
+      },
+      "history": {
+        "snapshots": 2,
+        "oldest_at": "2025-06-01T00:00:00Z",
+        "refs": [
+          {
+            "kind": "branch",
+            "name": "main",
+            "snapshot_id": 2
+          }
+        ],
+        "files": 1,
+        "bytes": 31457280,
+        "by_kind": [
+          {
+            "kind": "data_file",
+            "files": 1,
+            "bytes": 31457280
+          }
+        ]
+      },
+      "partitions": {
+        "count": 2,
+        "bytes_max": 209715200,
+        "bytes_median": 162529280,
+        "skew": 1.29,
+        "largest": [
+          {
+            "partition": "day=2025-06-02",
+            "files": 1,
+            "bytes": 209715200,
+            "rows": 2000,
+            "small_files": 0
+          },
+          {
+            "partition": "day=2025-06-01",
+            "files": 2,
+            "bytes": 115343360,
+            "rows": 1100,
+            "small_files": 1
+          }
+        ]
+      },
+      "storage": {
+        "listed": false,
+        "classes": [
+          {
+            "class": "STANDARD",
+            "files": 7,
+            "bytes": 357565440,
+            "per_month": {
+              "dollars": 0.007659202,
+              "parts": [
+                {
+                  "dollars": 0.007659202,
+                  "of": "341.0 MiB × 0.023 $/GiB-month Standard"
+                }
+              ]
+            }
+          }
+        ],
+        "per_month": {
+          "dollars": 0.007659202,
+          "parts": [
+            {
+              "dollars": 0.007659202,
+              "of": "341.0 MiB × 0.023 $/GiB-month Standard"
+            }
+          ]
+        },
+        "prices": "S3 in us-east-1, 2025-06-01"
+      },
+      "jobs": [
+        {
+          "job": "expire",
+          "would": "nothing",
+          "why": "all young"
+        }
+      ],
+      "warnings": []
+    }
+    "#);
 }
 
 #[test]
