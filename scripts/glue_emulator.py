@@ -7,6 +7,12 @@ It is moto's server with what the commit protocol depends on added:
   ConcurrentModificationException. Without a `VersionId` it is unconditional, as in AWS.
 * Glue requests run one at a time, so a race has exactly one winner (CreateTable included).
 * S3 requests that carry If-Match or If-None-Match run one at a time as well; moto itself checks and writes apart.
+* Storage classes of S3 as strict as AWS has them: conditions of copies, parts of archived objects, lifecycle rules that are
+  kept as they were written and refused where AWS refuses them, restores that take until somebody says that they are done:
+
+      POST   /etl-storage  {"bucket": …, "prefix": …, "finish_restores": true}
+      POST   /etl-storage  {"bucket": …, "prefix": …, "follow_lifecycle": "2025-06-05T00:00:00Z"}: as S3 would at that time
+
 * Faults on demand, over HTTP on the same port:
 
       POST   /etl-faults   one fault, or a list of them, as JSON (see `Fault`)
@@ -30,10 +36,14 @@ import time
 import uuid
 from collections import Counter
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timedelta, timezone
+from urllib.parse import parse_qs, unquote
 
 # moto must not go looking for real credentials or metadata servers.
 os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
 
+import xmltodict  # noqa: E402
+from moto.core import DEFAULT_ACCOUNT_ID  # noqa: E402
 from moto.core.exceptions import JsonRESTError  # noqa: E402
 from moto.core.responses import EmptyResult  # noqa: E402
 from moto.glue.responses import GlueResponse  # noqa: E402
@@ -42,6 +52,9 @@ from moto.moto_server.werkzeug_app import (  # noqa: E402
     MotoRequestHandler,
     create_backend_app,
 )
+from moto.moto_api import state_manager  # noqa: E402
+from moto.s3.models import s3_backends  # noqa: E402
+from moto.s3.utils import ARCHIVE_STORAGE_CLASSES  # noqa: E402
 from werkzeug.serving import make_server  # noqa: E402
 
 ERROR_STATUS_DEFAULT = 500
@@ -100,6 +113,7 @@ class Emulator:
         self.state_lock = threading.Lock()  # guards the two below
         self.faults: list[Fault] = []
         self.calls: Counter[tuple[str, str, str]] = Counter()
+        self.storage = Storage(self.moto)
 
     def __call__(self, environ, start_response):
         if environ.get("PATH_INFO", "").rstrip("/") == "/etl-faults":
@@ -107,10 +121,13 @@ class Emulator:
         target = environ.get("HTTP_X_AMZ_TARGET", "")
         if target.startswith("AWSGlue."):
             return self.glue(environ, start_response, target.removeprefix("AWSGlue."))
-        if environ.get("HTTP_IF_MATCH") or environ.get("HTTP_IF_NONE_MATCH"):
+        if environ.get("PATH_INFO", "").rstrip("/") == "/etl-storage":
+            with self.s3_lock:
+                return self.storage.control(environ, start_response)
+        if self.storage.minds(environ):
             read_body(environ)  # before the lock: a stalled client holds up nobody else
             with self.s3_lock:
-                return self.moto(environ, start_response)
+                return self.storage(environ, start_response)
         return self.moto(environ, start_response)
 
     def glue(self, environ, start_response, action: str):
@@ -177,6 +194,156 @@ class Emulator:
                 ],
             }
         return json_answer(start_response, 200, state)
+
+
+class Storage:
+    """S3 where moto is laxer than AWS. Called under a lock: what it checks stays so until moto has done it."""
+
+    def __init__(self, moto) -> None:
+        self.moto = moto
+        self.lifecycles: dict[str, bytes] = {}
+        # No restore ends by itself.
+        state_manager.set_transition("s3::keyrestore", {"progression": "manual", "times": 1 << 60})
+
+    @staticmethod
+    def minds(environ) -> bool:
+        query = environ.get("QUERY_STRING", "")
+        return bool(
+            environ.get("HTTP_IF_MATCH")
+            or environ.get("HTTP_IF_NONE_MATCH")
+            or environ.get("HTTP_X_AMZ_COPY_SOURCE")
+            or (environ["REQUEST_METHOD"] == "POST" and "restore" in query)
+            or query.split("&")[0].rstrip("=") == "lifecycle"
+        )
+
+    def __call__(self, environ, start_response):
+        bucket, _, key = environ.get("PATH_INFO", "").lstrip("/").partition("/")
+        query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+        if not key and "lifecycle" in query:
+            return self.lifecycle(environ, start_response, bucket)
+        there = find(bucket, key)
+        if environ["REQUEST_METHOD"] == "POST" and "restore" in query:
+            if there is not None and is_restoring(there):
+                message = "Object restore is already in progress"
+                return xml_error(start_response, 409, "RestoreAlreadyInProgress", message)
+            answer = self.moto(environ, start_response)
+            if there is not None and there.storage_class in ARCHIVE_STORAGE_CLASSES and there._expiry:
+                there.status = there.status if there.status == "RESTORED" else "IN_PROGRESS"
+            return answer
+        refused = self.refused(environ, there, query)
+        return xml_error(start_response, *refused) if refused else self.moto(environ, start_response)
+
+    @staticmethod
+    def refused(environ, there, query) -> tuple[int, str, str] | None:
+        """Why AWS would not do it, where moto would."""
+        failed = (412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
+        is_copy, is_end = "HTTP_X_AMZ_COPY_SOURCE" in environ, environ["REQUEST_METHOD"] == "POST" and "uploadId" in query
+        if (is_copy or is_end) and (wanted := environ.get("HTTP_IF_MATCH")):
+            if there is None:
+                return 404, "NoSuchKey", "The specified key does not exist."
+            if there.etag != wanted:
+                return failed
+        if not is_copy:
+            return None
+        bucket, _, key = unquote(environ["HTTP_X_AMZ_COPY_SOURCE"]).lstrip("/").partition("/")
+        source = find(bucket, key)
+        if source is None:
+            return None
+        if (wanted := environ.get("HTTP_X_AMZ_COPY_SOURCE_IF_MATCH")) and source.etag != wanted:
+            return failed
+        if source.storage_class in ARCHIVE_STORAGE_CLASSES and source.status != "RESTORED":
+            return 403, "ObjectNotInActiveTierError", "The source object of the COPY operation is not in the active tier"
+        return None
+
+    def lifecycle(self, environ, start_response, bucket: str):
+        method = environ["REQUEST_METHOD"]
+        if method == "PUT":
+            body = read_body(environ)
+            if refused := bad_rules(body):
+                return xml_error(start_response, 400, *refused)
+            self.lifecycles[bucket] = body
+        elif method == "DELETE":
+            self.lifecycles.pop(bucket, None)
+        elif bucket not in self.lifecycles:
+            message = "The lifecycle configuration does not exist"
+            return xml_error(start_response, 404, "NoSuchLifecycleConfiguration", message)
+        body = self.lifecycles.get(bucket, b"") if method == "GET" else b""
+        minimum = ("x-amz-transition-default-minimum-object-size", "all_storage_classes_128K")
+        start_response("200 OK", [("Content-Type", "application/xml"), ("Content-Length", str(len(body))), minimum])
+        return [body]
+
+    def control(self, environ, start_response):
+        given = json.loads(read_body(environ))
+        bucket = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[given["bucket"]]
+        keys = [key for name, key in bucket.keys.items() if name.startswith(given.get("prefix", ""))]
+        changed = 0
+        for key in keys:
+            if given.get("finish_restores") and is_restoring(key):
+                key.status = "RESTORED"
+                changed += 1
+            if now := given.get("follow_lifecycle"):
+                wanted = self.due(given["bucket"], key, datetime.fromisoformat(now))
+                if wanted and wanted != key.storage_class:
+                    key.set_storage_class(wanted)
+                    changed += 1
+        return json_answer(start_response, 200, {"changed": changed})
+
+    def due(self, bucket: str, key, now: datetime) -> str | None:
+        """The class that the bucket's rules give an object."""
+        tags = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].tagger.get_tag_dict_for_resource(key.arn)
+        age = now - key.last_modified.replace(tzinfo=timezone.utc)
+        found = None
+        for rule in rules_of(self.lifecycles.get(bucket, b"")):
+            what = rule.get("Filter") or {}
+            what = what.get("And") or what
+            wanted = [(tag["Key"], tag["Value"]) for tag in many(what.get("Tag"))]
+            if (
+                rule["Status"] == "Enabled"
+                and key.name.startswith(what.get("Prefix") or "")
+                and all(tags.get(name) == value for name, value in wanted)
+                and key.size > int(what.get("ObjectSizeGreaterThan") or 0)
+            ):
+                for transition in many(rule.get("Transition")):
+                    if timedelta(days=int(transition["Days"])) <= age:
+                        found = transition["StorageClass"]
+        return found
+
+
+def find(bucket: str, key: str):
+    """moto's object; None where there is none."""
+    buckets = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets
+    return buckets[bucket].keys.get(key) if bucket in buckets else None
+
+
+def is_restoring(key) -> bool:
+    return key._expiry is not None and key.status == "IN_PROGRESS"
+
+
+def many(value) -> list:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def rules_of(body: bytes) -> list[dict]:
+    return many(xmltodict.parse(body)["LifecycleConfiguration"].get("Rule")) if body else []
+
+
+def bad_rules(body: bytes) -> tuple[str, str] | None:
+    """Code and message where AWS refuses the rules."""
+    rules = rules_of(body)
+    ids = [rule.get("ID") for rule in rules]
+    if len(set(ids)) != len(ids):
+        return "InvalidArgument", "Rule ID must be unique. Found same ID for more than one rule"
+    for rule in rules:
+        for transition in many(rule.get("Transition")):
+            if transition["StorageClass"] in ("STANDARD_IA", "ONEZONE_IA") and int(transition.get("Days", 30)) < 30:
+                return "InvalidArgument", "'Days' in Transition action must be greater than or equal to 30"
+    return None
+
+
+def xml_error(start_response, status: int, code: str, message: str) -> list[bytes]:
+    body = f"<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
+    start_response(f"{status} Refused", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+    return [body]
 
 
 def update_table(self: GlueResponse):
@@ -427,6 +594,55 @@ def self_test() -> None:
     check("S3 If-None-Match", again, ("PreconditionFailed", 412))
     s3.put_object(Bucket="bucket", Key="cold", Body=b"x", StorageClass="GLACIER")
     check("S3 storage class", s3.head_object(Bucket="bucket", Key="cold")["StorageClass"], "GLACIER")
+    archived = ("InvalidObjectState", 403)
+    check("an archived object", error_of(s3.get_object, Bucket="bucket", Key="cold"), archived)
+
+    def copy(key: str, etag: str, **more) -> tuple[str, int]:
+        source = {"Bucket": "bucket", "Key": key}
+        return error_of(s3.copy_object, Bucket="bucket", Key=key, CopySource=source, StorageClass="STANDARD_IA",
+                        **{"CopySourceIfMatch": etag, "IfMatch": etag, **more})
+
+    etag = s3.head_object(Bucket="bucket", Key="k")["ETag"]
+    check("a copy of another version", copy("k", '"0"'), ("PreconditionFailed", 412))
+    check("a copy over another version", copy("k", etag, IfMatch='"0"'), ("PreconditionFailed", 412))
+    check("a copy in place", copy("k", etag), ("", 200))
+    after = s3.head_object(Bucket="bucket", Key="k")
+    check("its class and ETag", (after["StorageClass"], after["ETag"]), ("STANDARD_IA", etag))
+    cold = s3.head_object(Bucket="bucket", Key="cold")["ETag"]
+    check("a copy of an archived object", copy("cold", cold), ("ObjectNotInActiveTierError", 403))
+
+    def storage(**what) -> int:
+        data = json.dumps({"bucket": "bucket", **what}).encode()
+        with urllib.request.urlopen(urllib.request.Request(f"{endpoint}/etl-storage", data, method="POST")) as answer:
+            return json.load(answer)["changed"]
+
+    def restore() -> tuple[str, int]:
+        wanted = {"Days": 1, "GlacierJobParameters": {"Tier": "Bulk"}}
+        return error_of(s3.restore_object, Bucket="bucket", Key="cold", RestoreRequest=wanted)
+
+    check("a restore", restore()[0], "")
+    check("is under way", s3.head_object(Bucket="bucket", Key="cold")["Restore"], 'ongoing-request="true"')
+    check("and cannot be read yet", error_of(s3.get_object, Bucket="bucket", Key="cold"), archived)
+    check("a second restore", restore(), ("RestoreAlreadyInProgress", 409))
+    check("it ends", storage(finish_restores=True), 1)
+    check("and can be read", s3.get_object(Bucket="bucket", Key="cold")["Body"].read(), b"x")
+
+    def rules(days: int) -> dict:
+        move = [{"Days": days, "StorageClass": "STANDARD_IA"}]
+        filtered = {"And": {"Prefix": "r/", "Tags": [{"Key": "a", "Value": "b"}], "ObjectSizeGreaterThan": 1}}
+        return {"Rules": [{"ID": "x", "Status": "Enabled", "Filter": filtered, "Transitions": move}]}
+
+    put = s3.put_bucket_lifecycle_configuration
+    early = error_of(put, Bucket="bucket", LifecycleConfiguration=rules(7))
+    check("a rule that is too early", early, ("InvalidArgument", 400))
+    put(Bucket="bucket", LifecycleConfiguration=rules(30))
+    kept = s3.get_bucket_lifecycle_configuration(Bucket="bucket")["Rules"]
+    check("rules stay as they were written", kept, rules(30)["Rules"])
+    for key, tag in (("r/yes", "a=b"), ("r/no", "a=c"), ("s/no", "a=b")):
+        s3.put_object(Bucket="bucket", Key=key, Body=b"xyz", Tagging=tag)
+    check("too young for a rule", storage(follow_lifecycle=datetime.now(timezone.utc).isoformat()), 0)
+    check("a rule is followed", storage(follow_lifecycle="2100-01-01T00:00:00+00:00"), 1)
+    check("by what it names", s3.head_object(Bucket="bucket", Key="r/yes")["StorageClass"], "STANDARD_IA")
     print("self test passed", file=sys.stderr)
 
 
