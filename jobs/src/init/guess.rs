@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use contract::{
     Column, Contract, Direction, EpochUnit, MergeMode, NewColumns, Nulls, OrderTerm, PartitionField, PrimitiveType,
-    TableName, Thresholds, Transform, Type,
+    TableName, Thresholds, Tiering, Transform, Type,
 };
 use engine::observe::{Observed, ObservedColumn, ObservedKey};
 
@@ -80,6 +80,7 @@ pub fn contract(table: &TableName, observed: &Observed) -> Guessed {
         merge_mode: MergeMode::Auto,
         target_file_bytes: TARGET_FILE_BYTES,
         table_properties: Vec::new(),
+        tiering: Tiering::default(),
     };
     Guessed { contract, notes, summary }
 }

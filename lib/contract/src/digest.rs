@@ -34,7 +34,7 @@ impl Contract {
     /// which wins, what is written where.
     ///
     /// Left out are what people read (id, version, descriptions) and how files are laid out (sort order, merge mode,
-    /// file size, table properties). It is XXH3 of 128 bits over JSON: stable over platforms and runs, not
+    /// file size, table properties, storage classes). It is XXH3 of 128 bits over JSON: stable over platforms and runs, not
     /// cryptographic.
     pub fn digest(&self) -> String {
         // Named one by one, so that a new field of the contract does not compile before it is decided upon.
@@ -59,6 +59,7 @@ impl Contract {
             merge_mode: _,
             target_file_bytes: _,
             table_properties: _,
+            tiering: _,
         } = self;
         let covered = Covered {
             format: FORMAT,

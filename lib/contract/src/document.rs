@@ -154,6 +154,7 @@ fn read_table(document: &Node, object: &Node, shared: &Settings<'_>) -> Checked<
         merge_mode: settings.merge_mode(),
         target_file_bytes: settings.target_file_bytes()?,
         table_properties: settings.table_properties(),
+        tiering: settings.tiering()?,
         key,
         partition,
         columns,

@@ -298,6 +298,11 @@ pub(crate) const MAX_INVALID_ROWS: &str = "etl.maxInvalidRows";
 pub(crate) const MIN_ROWS: &str = "etl.minRows";
 pub(crate) const FIXED_PER_KEY: &str = "etl.partition.fixedPerKey";
 pub(crate) const TABLE_PROPERTIES: &str = "etl.tableProperties";
+pub(crate) const TIER_RAW: &str = "etl.tier.raw";
+pub(crate) const TIER_CURATED: &str = "etl.tier.curated";
+pub(crate) const TIER_ARCHIVED: &str = "etl.tier.archived";
+pub(crate) const TIER_HOT: &str = "etl.tier.hot";
+pub(crate) const TIER_HOLD: &str = "etl.tier.hold";
 
 pub(crate) const SOURCE: &str = "etl.source";
 pub(crate) const EPOCH_UNIT: &str = "etl.epochUnit";
@@ -345,6 +350,27 @@ pub(crate) static TABLE_SETTINGS: &[Key] = &[
     ),
     key(TARGET_FILE_BYTES, Shape::TextOrNumber, "Size that data files aim for: 128MiB, 512MB or a number of bytes."),
     key(TABLE_PROPERTIES, Shape::ScalarMap, "Iceberg table properties to set when the table is created."),
+    key(
+        TIER_RAW,
+        Shape::ScalarMap,
+        "Storage classes of raw files by age since they arrived: {30d: STANDARD_IA, 90d: GLACIER}. Classes: STANDARD_IA, GLACIER_IR, GLACIER, DEEP_ARCHIVE.",
+    ),
+    key(
+        TIER_CURATED,
+        Shape::ScalarMap,
+        "Storage classes of curated files by age of their youngest event: {180d: STANDARD_IA}. GLACIER and DEEP_ARCHIVE need etl.tier.archived.",
+    ),
+    key(
+        TIER_ARCHIVED,
+        Shape::Boolean,
+        "true: readers expect archived partitions of the table; queries of them fail until etl tier restore.",
+    ),
+    key(TIER_HOT, Shape::Text, "How long everything can be read without a restore, whatever the rules say: 180d."),
+    key(
+        TIER_HOLD,
+        Shape::TextOrTexts,
+        "Days that a backfill or an audit is going to read, and that are not archived: 2025-01-01/2025-04-01, the second day excluded.",
+    ),
 ];
 
 /// Settings of a column, in its `customProperties`.

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::TableName;
+use crate::{TableName, Tiering};
 
 /// One table's contract.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,6 +52,8 @@ pub struct Contract {
     pub target_file_bytes: u64,
     /// Table properties to set at creation (`etl.tableProperties`), as Iceberg names them.
     pub table_properties: Vec<(String, String)>,
+    /// Storage classes that its objects may go to (`etl.tier.…`).
+    pub tiering: Tiering,
 }
 
 impl Contract {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     Check, CheckScope, Column, Constraint, Contract, Direction, EpochUnit, Literal, MergeMode, NewColumns, Nulls,
-    OrderTerm, PartitionField, PrimitiveType, Severity, Type,
+    OrderTerm, PartitionField, PrimitiveType, Severity, Tiering, Type,
     column::logical_name,
     keys, literal, order,
     writer::{Writer, flow, flow_list, scalar_text},
@@ -276,6 +276,7 @@ fn write_settings(writer: &mut Writer, contract: &Contract) {
         MergeMode::MergeOnRead => settings.push((keys::MERGE_MODE, "merge-on-read".to_owned())),
     }
     settings.push((keys::TARGET_FILE_BYTES, write_bytes(contract.target_file_bytes)));
+    settings.extend(tier_settings(&contract.tiering));
     writer.blank();
     writer.comment(4, if unset.is_empty() { "Settings." } else { "Settings. Those in comments are not set." });
     writer.line(4, "customProperties:");
@@ -292,6 +293,25 @@ fn write_settings(writer: &mut Writer, contract: &Contract) {
     for (name, example, about) in unset {
         writer.comment(6, &format!("- {{property: {name}, value: {example}}} # {about}"));
     }
+}
+
+fn tier_settings(tiering: &Tiering) -> Vec<(&'static str, String)> {
+    let mut settings = Vec::new();
+    for (name, rules) in [(keys::TIER_RAW, &tiering.raw), (keys::TIER_CURATED, &tiering.curated)] {
+        if !rules.is_empty() {
+            let rules: Vec<String> = rules.iter().map(|rule| format!("{}: {}", rule.age, rule.class)).collect();
+            settings.push((name, format!("{{{}}}", rules.join(", "))));
+        }
+    }
+    if tiering.archived {
+        settings.push((keys::TIER_ARCHIVED, "true".to_owned()));
+    }
+    let text = |text: String| Scalar::Text(text);
+    settings.extend(tiering.hot.map(|hot| (keys::TIER_HOT, flow(&text(hot.to_string())))));
+    if !tiering.holds.is_empty() {
+        settings.push((keys::TIER_HOLD, flow_list(tiering.holds.iter().map(|hold| text(hold.to_string())))));
+    }
+    settings
 }
 
 /// A winner order does not say where NULL goes: it is always last.

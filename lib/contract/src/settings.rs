@@ -150,9 +150,13 @@ impl TableSettings<'_> {
     }
 
     pub(crate) fn lateness(&self) -> Checked<Option<Duration>> {
-        let Some((node, text)) = self.text(keys::LATENESS) else { return Ok(None) };
+        self.duration(keys::LATENESS)
+    }
+
+    pub(crate) fn duration(&self, setting: &str) -> Checked<Option<Duration>> {
+        let Some((node, text)) = self.text(setting) else { return Ok(None) };
         text.parse().map(Some).map_err(|_| {
-            Problem::new(node.place, format!("`{}` cannot be {text:?}", keys::LATENESS), "write 90s, 15m, 48h or 7d")
+            Problem::new(node.place, format!("`{setting}` cannot be {text:?}"), "write 90s, 15m, 48h or 7d")
         })
     }
 

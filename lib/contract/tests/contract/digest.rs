@@ -1,6 +1,6 @@
 //! The digest changes with what influences rows, and with nothing else.
 
-use contract::{Constraint, Contract, EpochUnit, Literal, MergeMode, Severity, Type};
+use contract::{Constraint, Contract, EpochUnit, Literal, MergeMode, Severity, Tiering, Type};
 
 use crate::meaning::wide;
 
@@ -17,7 +17,7 @@ fn it_is_stable() {
 
 #[test]
 fn what_people_read_and_how_files_are_laid_out_are_left_out() {
-    let same: [fn(&mut Contract); 8] = [
+    let same: [fn(&mut Contract); 9] = [
         |contract| contract.id = "other".into(),
         |contract| contract.version = "3.0.0".into(),
         |contract| contract.description = None,
@@ -29,6 +29,7 @@ fn what_people_read_and_how_files_are_laid_out_are_left_out() {
         |contract| contract.sort_order.clear(),
         |contract| contract.merge_mode = MergeMode::CopyOnWrite,
         |contract| contract.target_file_bytes = 1,
+        |contract| contract.tiering = Tiering::default(),
     ];
     for change in same {
         assert_eq!(digest(change), wide().digest());

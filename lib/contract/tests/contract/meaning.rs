@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, path::Path};
 
 use contract::{
-    Check, CheckScope, Column, Constraint, Contract, DeleteMarker, Direction, Duration, EpochUnit, Literal, MergeMode,
-    NewColumns, Nulls, OrderTerm, PartitionField, Severity, Thresholds, Transform, Type, render,
+    Check, CheckScope, ColdClass, Column, Constraint, Contract, DeleteMarker, Direction, Duration, EpochUnit, Hold,
+    Literal, MergeMode, NewColumns, Nulls, OrderTerm, PartitionField, Severity, Thresholds, TierRule, Tiering,
+    Transform, Type, render,
 };
 
 /// A contract that has every key and every setting.
@@ -98,6 +99,19 @@ fn every_setting_of_the_wide_contract() {
     assert_eq!(contract.tenant.as_deref(), Some("op"));
     assert_eq!(contract.merge_mode, MergeMode::MergeOnRead);
     assert_eq!(contract.target_file_bytes, 256 << 20);
+    let days = |days: u64| Duration { seconds: days * 86_400 };
+    let rule = |age, class| TierRule { age: days(age), class };
+    let day = |month| jiff::civil::date(2025, month, 1);
+    assert_eq!(
+        contract.tiering,
+        Tiering {
+            raw: vec![rule(30, ColdClass::StandardIa), rule(90, ColdClass::Glacier)],
+            curated: vec![rule(180, ColdClass::StandardIa), rule(400, ColdClass::DeepArchive)],
+            archived: true,
+            hot: Some(days(60)),
+            holds: vec![Hold { start: day(1), end: day(4) }],
+        }
+    );
     let property = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(
         contract.table_properties,

@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, path::Path};
 
 use contract::{
-    Check, CheckScope, Column, Constraint, Contract, DeleteMarker, Direction, Duration, EpochUnit, Literal, MergeMode,
-    NewColumns, Nulls, OrderTerm, PartitionField, PrimitiveType, Severity, Thresholds, Transform, Type, render,
+    Check, CheckScope, ColdClass, Column, Constraint, Contract, DeleteMarker, Direction, Duration, EpochUnit, Hold,
+    Literal, MergeMode, NewColumns, Nulls, OrderTerm, PartitionField, PrimitiveType, Severity, Thresholds, TierRule,
+    Tiering, Transform, Type, render,
 };
 use proptest::{
     collection::{btree_map, vec},
@@ -321,6 +322,7 @@ fn contracts() -> impl Strategy<Value = Contract> {
         select(vec![NewColumns::Evolve, NewColumns::Freeze, NewColumns::Discard]),
         select(vec![MergeMode::Auto, MergeMode::CopyOnWrite, MergeMode::MergeOnRead]),
         any::<bool>(),
+        tierings(),
     );
     let properties = btree_map("[a-z.: -]{1,8}x", any::<String>(), 0..3);
     let markers = primitives().prop_flat_map(|kind| (Just(kind), vec(literals(kind), 1..3)));
@@ -401,10 +403,34 @@ fn contracts() -> impl Strategy<Value = Contract> {
                 merge_mode: modes.1,
                 target_file_bytes,
                 table_properties: properties.into_iter().collect(),
+                tiering: modes.3,
                 key,
                 partition,
                 columns,
             }
         },
     )
+}
+
+/// Each of its parts, or not.
+fn tierings() -> impl Strategy<Value = Tiering> {
+    let rule = |days: u64, class| TierRule { age: Duration { seconds: days * 86_400 }, class };
+    let rules = move |classes: [ColdClass; 2]| {
+        (30..200_u64, 30..200_u64, 0..3_usize).prop_map(move |(first, more, number)| {
+            vec![rule(first, classes[0]), rule(first + more, classes[1])].into_iter().take(number).collect()
+        })
+    };
+    let raw = rules([ColdClass::StandardIa, ColdClass::DeepArchive]);
+    let curated = rules([ColdClass::StandardIa, ColdClass::GlacierIr]);
+    let hot = option::of((0..1_000_u64).prop_map(|days| Duration { seconds: days * 86_400 }));
+    let day = |day: i8| jiff::civil::date(2025, 1, day);
+    let holds =
+        vec((1..15_i8, 15..32_i8).prop_map(move |(start, end)| Hold { start: day(start), end: day(end) }), 0..3);
+    (raw, curated, any::<bool>(), hot, holds).prop_map(|(raw, curated, archived, hot, holds)| Tiering {
+        raw,
+        curated,
+        archived,
+        hot,
+        holds,
+    })
 }
