@@ -17,6 +17,7 @@ pub mod objects;
 pub mod orphans;
 pub mod prices;
 pub mod text;
+pub mod tier;
 mod time;
 
 pub use digest::{DigestInput, input_digest};
