@@ -3,6 +3,7 @@
 //! Secrets never get here: answers of a store are cut down to status, code and message before they become a source.
 
 mod failure;
+pub(crate) mod sdk;
 mod store;
 
 pub use failure::Failure;
@@ -97,6 +98,26 @@ pub enum Error {
     Occupied {
         /// The object.
         location: String,
+    },
+    /// After a copy onto itself an object was not what it had been.
+    #[error("move {location} to {class}: afterwards it has another {what}")]
+    Differs {
+        /// The object.
+        location: String,
+        /// Where it was to go.
+        class: String,
+        /// What is not the same.
+        what: &'static str,
+    },
+    /// An object that a copy onto itself would not leave as it is.
+    #[error("move {location} to {class}: {reason}")]
+    NotCopyable {
+        /// The object.
+        location: String,
+        /// Where it was to go.
+        class: String,
+        /// Why not.
+        reason: String,
     },
     /// The object is archived and must be restored before it can be read.
     #[error("{operation} {location}: the object is archived")]
@@ -254,6 +275,8 @@ pub enum Operation {
     Copy,
     Create,
     Update,
+    Restore,
+    Tag,
 }
 
 impl fmt::Display for Operation {
@@ -267,6 +290,8 @@ impl fmt::Display for Operation {
             Self::Copy => "copy",
             Self::Create => "create",
             Self::Update => "update",
+            Self::Restore => "restore",
+            Self::Tag => "tag",
         })
     }
 }
@@ -316,7 +341,8 @@ impl Error {
                 ErrorKind::Refused
             }
             Self::Unavailable { .. } | Self::CatalogLocked { .. } => ErrorKind::Transient,
-            Self::CatalogUnreadable { .. } => ErrorKind::Corrupt,
+            Self::CatalogUnreadable { .. } | Self::Differs { .. } => ErrorKind::Corrupt,
+            Self::NotCopyable { .. } => ErrorKind::Refused,
             Self::DiskFull { .. } | Self::Storage { .. } | Self::Catalog { .. } => ErrorKind::Failed,
             Self::Iceberg { source, .. } => beneath(source).map_or(ErrorKind::Failed, Self::kind),
             Self::Table(error) => error.kind(),
@@ -345,6 +371,10 @@ impl Error {
             Self::WrongRegion { .. } => Some("run with --region set to the bucket's region".to_owned()),
             Self::Changed { .. } => Some("run again: the new object is read as a whole".to_owned()),
             Self::Occupied { .. } => Some("another run wrote there; run again".to_owned()),
+            Self::Differs { .. } => {
+                Some("another program writes there as well, or the service is not S3; compare with a backup".to_owned())
+            }
+            Self::NotCopyable { .. } => Some("etl tier --lifecycle moves it without a copy".to_owned()),
             Self::Archived { .. } => Some("restore it first: etl tier restore".to_owned()),
             Self::DiskFull { .. } => Some("free space, or point temporary files at a larger disk".to_owned()),
             Self::Unavailable { .. } => {

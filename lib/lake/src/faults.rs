@@ -126,6 +126,10 @@ impl StoreWrapper for Faults {
         let deletes_per_request = if bucket_or_root == "/" { 1 } else { PAGE_OBJECTS };
         Arc::new(FaultyStore::new(store, self.clone(), deletes_per_request))
     }
+
+    fn step(&self, what: &str) -> Result<bool, Failure> {
+        Self::step(self, what)
+    }
 }
 
 fn unavailable() -> Failure {

@@ -28,6 +28,7 @@ mod storage;
 mod table;
 #[cfg(test)]
 mod testing;
+mod tiers;
 
 /// The table format's own types: schemas, partition specs, data files, values.
 pub use iceberg::spec;
@@ -46,5 +47,9 @@ pub use reachable::{Obsolete, TOMBSTONES_PROPERTY, obsolete, references};
 pub use reclaim::{Reclaimed, delete_objects, reclaim};
 pub use schema::{partition_spec_for, schema_for, sort_order_for};
 pub use staging::{Staging, discard_staged, partition_path};
-pub use storage::{Location, RequestCounts, S3Options, Storage, StorageOptions, StoreWrapper};
+pub use storage::{
+    ClassedObject, Classes, Lifecycle, Location, ObjectState, RequestCounts, S3Options, Storage, StorageOptions,
+    StoreWrapper, Tags,
+};
 pub use table::{Lake, Table, TableError, TablePart};
+pub use tiers::{Moved, move_object, tag_object};

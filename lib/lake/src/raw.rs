@@ -141,7 +141,8 @@ fn sort_out(folder: &str, objects: Vec<ObjectMeta>, arrived: impl Fn(Timestamp) 
     Ok(listing)
 }
 
-fn ignored(below: &str, size: u64) -> Option<IgnoredReason> {
+/// Why an object is no input, by its path below its partition's folder; `None` when it is one.
+pub fn ignored(below: &str, size: u64) -> Option<IgnoredReason> {
     let segments: Vec<&str> = below.split('/').filter(|segment| !segment.is_empty()).collect();
     let folders = segments.split_last().map_or(&[][..], |(_, folders)| folders);
     if folders.contains(&"errors") {

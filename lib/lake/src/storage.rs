@@ -3,13 +3,17 @@
 //! Nothing is ever overwritten, every list is whole or an error, and no answer that carries a secret gets out.
 //! Refuses to know tables, catalogs and the environment.
 
+mod classes;
 mod file_io;
+mod lifecycle;
 mod local;
 mod location;
 mod requests;
 mod s3;
 mod sealed;
 
+pub use classes::{ClassedObject, Classes, ObjectState, Tags};
+pub use lifecycle::Lifecycle;
 pub use location::Location;
 pub use requests::RequestCounts;
 pub use s3::S3Options;
@@ -17,7 +21,7 @@ pub use s3::S3Options;
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use bytes::Bytes;
@@ -37,6 +41,11 @@ use requests::Requests;
 pub trait StoreWrapper: fmt::Debug + Send + Sync {
     /// The store to use instead of `store`, which holds the bucket of this name, or `/` for local files.
     fn wrap(&self, bucket_or_root: &str, store: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>;
+
+    /// Before a request that no store makes. An error is what becomes of it, without effect; `true` asks for one after it.
+    fn step(&self, _what: &str) -> Result<bool, Failure> {
+        Ok(false)
+    }
 }
 
 /// How storage is reached.
@@ -55,6 +64,7 @@ pub struct Storage(Arc<Inner>);
 struct Inner {
     options: StorageOptions,
     s3: Option<s3::S3>,
+    classes: OnceLock<Classes>,
     stores: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
     requests: Arc<Requests>,
 }
@@ -70,7 +80,7 @@ impl Storage {
     pub fn new(options: StorageOptions) -> Self {
         let s3 = options.s3.clone().map(s3::S3::new);
         let stores = Mutex::default();
-        Self(Arc::new(Inner { options, s3, stores, requests: Arc::default() }))
+        Self(Arc::new(Inner { options, s3, classes: OnceLock::new(), stores, requests: Arc::default() }))
     }
 
     /// Local files only.
@@ -220,6 +230,16 @@ impl Storage {
     /// The region of its buckets, where that is known; `None` without S3.
     pub fn region(&self) -> Option<&str> {
         self.0.options.s3.as_ref()?.region.as_deref()
+    }
+
+    /// Storage classes of S3, where there is a connection to it.
+    pub fn classes(&self) -> Result<&Classes> {
+        let Some(s3) = &self.0.options.s3 else {
+            let reason = "no S3 connection is configured".to_owned();
+            return Err(Error::Location { location: "s3://".to_owned(), reason });
+        };
+        let (requests, wrapper) = (&self.0.requests, &self.0.options.wrapper);
+        Ok(self.0.classes.get_or_init(|| Classes::new(s3, requests.clone(), wrapper.clone())))
     }
 
     /// Requests made so far.

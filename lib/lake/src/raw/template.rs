@@ -74,6 +74,37 @@ impl RawTemplate {
         self.granularity
     }
 
+    /// The folder that everything lies in, whatever its time.
+    pub fn root(&self) -> &str {
+        let fixed = self.text.split('{').next().unwrap_or_default();
+        fixed.rfind('/').map_or(fixed, |slash| &fixed[..=slash])
+    }
+
+    /// The partition that a location lies in, and its path there: what [`Self::prefixes`] says the other way round.
+    pub fn arrival<'l>(&self, location: &'l str) -> Option<(RawInterval, &'l str)> {
+        let mut rest = location;
+        let (mut year, mut month, mut day, mut hour) = (None, 1, 1, 0);
+        for part in &self.parts {
+            let mut number = |digits: usize| {
+                let (number, after) = rest.split_at_checked(digits)?;
+                rest = after;
+                number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.parse::<i16>().ok())?
+            };
+            match part {
+                Part::Literal(text) => rest = rest.strip_prefix(text.as_str())?,
+                Part::Year => year = Some(number(4)?),
+                Part::Month => month = number(2)?.try_into().ok()?,
+                Part::Day => day = number(2)?.try_into().ok()?,
+                Part::Hour => hour = number(2)?.try_into().ok()?,
+            }
+        }
+        // A template without a slash at its end means folders all the same.
+        let below = if self.text.ends_with('/') { rest } else { rest.strip_prefix('/')? };
+        let civil = civil::Date::new(year?, month, day).ok()?.to_datetime(civil::Time::new(hour, 0, 0, 0).ok()?);
+        let start = civil.to_zoned(self.time_zone.clone()).ok()?.timestamp();
+        Some((self.partition(start).ok()?, below))
+    }
+
     /// The interval of a day in the template's zone: 23 or 25 hours where the clock changes.
     pub fn day(&self, date: civil::Date) -> Result<RawInterval> {
         let refuse = |error: jiff::Error| Error::Interval { interval: date.to_string(), reason: error.to_string() };

@@ -175,3 +175,32 @@ fn a_partition_reaches_to_the_next_one() {
     assert_eq!(partition("2025-10-26T00:30Z"), twice);
     assert_eq!(partition("2025-10-26T01:30Z"), twice);
 }
+
+/// What a template makes of a time is read back from a location, and nothing else is.
+#[test]
+fn a_location_says_when_it_arrived() {
+    for (template, zone_name) in [
+        ("s3://b/r/{yyyy}/{MM}/{dd}/{HH}/", "UTC"),
+        ("s3://b/r/year={yyyy}/month={MM}/day={dd}", "Europe/Berlin"),
+        ("s3://b/r/{yyyy}/", "Asia/Tokyo"),
+    ] {
+        let template = RawTemplate::parse(template, zone(zone_name)).unwrap();
+        let start = template.partition("2025-06-04T13:30:00Z".parse().unwrap()).unwrap();
+        let (folder, begins) = template.prefixes(start).unwrap().remove(0);
+        let location = format!("{folder}a/b.parquet");
+        assert_eq!(begins, start.start);
+        assert_eq!(template.arrival(&location), Some((start, "a/b.parquet")), "{location}");
+        assert_eq!(template.root(), "s3://b/r/");
+        for other in [
+            "s3://b/r/20x5/06/04/13/a",
+            "s3://b/r/2025",
+            "s3://b/s/2025/06/04/13/a",
+            "s3://b/r/2025/13/04/13/a",
+            "s3://b/r/yéar",
+        ] {
+            if !(other.contains("/2025/13") && template.granularity() == Granularity::Year) {
+                assert_eq!(template.arrival(other), None, "{other}");
+            }
+        }
+    }
+}

@@ -2,72 +2,31 @@
 
 use std::{error::Error as StdError, fmt::Debug};
 
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_glue::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::super::Swap;
 use crate::{
     Error, Failure, Operation,
-    error::{find, from_failure},
+    error::{
+        from_failure,
+        sdk::{self, NOT_SENT},
+    },
 };
 
 pub(super) const ALREADY_EXISTS: &str = "AlreadyExistsException";
 const SERVICE: &str = "Glue";
-/// Code for a request that could not be made.
-const NOT_SENT: &str = "NotSent";
-
 /// Status, code and message of a call that failed, or how far it got.
 pub(super) fn failure<E>(error: &SdkError<E, HttpResponse>) -> Failure
 where
     E: ProvideErrorMetadata + StdError + Debug + Send + Sync + 'static,
 {
-    if let Some(credentials) = find::<CredentialsError>(error) {
-        let code = match credentials {
-            CredentialsError::ProviderTimedOut(_) => Failure::TIMEOUT,
-            _ => Failure::CREDENTIALS,
-        };
-        return Failure::new("the credential provider", None, Some(code), &chain(credentials));
-    }
-    match error {
-        SdkError::ServiceError(answer) => {
-            let status = answer.raw().status().as_u16();
-            Failure::new(SERVICE, Some(status), answer.err().code(), answer.err().message().unwrap_or_default())
-        }
-        SdkError::ResponseError(answer) => {
-            let status = answer.raw().status().as_u16();
-            // The answer broke off or is not Glue's: whatever its status says, it was not read.
-            Failure::new(SERVICE, Some(status.max(500)), Some(Failure::CONNECTION), "the answer could not be read")
-        }
-        SdkError::TimeoutError(_) => Failure::new(SERVICE, None, Some(Failure::TIMEOUT), "no answer in time"),
-        SdkError::DispatchFailure(broken) if broken.is_timeout() => {
-            Failure::new(SERVICE, None, Some(Failure::TIMEOUT), "no answer in time")
-        }
-        SdkError::DispatchFailure(broken) => {
-            let message = broken.as_connector_error().map(|error| chain(error)).unwrap_or_default();
-            // The SDK has no type for it: nobody was configured to give credentials.
-            let unsigned = message.contains("failed to select an auth scheme");
-            let code = if unsigned { Failure::CREDENTIALS } else { Failure::CONNECTION };
-            Failure::new(SERVICE, None, Some(code), &message)
-        }
-        SdkError::ConstructionFailure(_) => not_sent(error),
-        _ => Failure::new(SERVICE, None, Some(Failure::CONNECTION), &chain(error)),
-    }
+    sdk::failure(SERVICE, error)
 }
 
 /// A request that was never made.
 pub(super) fn not_sent(error: impl StdError) -> Failure {
-    Failure::new(SERVICE, None, Some(NOT_SENT), &chain(&error))
-}
-
-fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    text
+    sdk::not_sent(SERVICE, error)
 }
 
 pub(super) fn is_not_found(failure: &Failure) -> bool {
