@@ -213,7 +213,7 @@ class Storage:
             or environ.get("HTTP_IF_NONE_MATCH")
             or environ.get("HTTP_X_AMZ_COPY_SOURCE")
             or (environ["REQUEST_METHOD"] == "POST" and "restore" in query)
-            or query.split("&")[0].rstrip("=") == "lifecycle"
+            or query.split("&")[0].rstrip("=") in ("lifecycle", "versioning")
         )
 
     def __call__(self, environ, start_response):
@@ -221,6 +221,13 @@ class Storage:
         query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
         if not key and "lifecycle" in query:
             return self.lifecycle(environ, start_response, bucket)
+        if not key and "versioning" in query and environ["REQUEST_METHOD"] == "GET":
+            # moto names the answer after the request, which the SDKs of AWS do not read.
+            status, headers, body = apply_and_keep(self.moto, environ)
+            body = body.replace(b"GetBucketVersioningResponse", b"VersioningConfiguration")
+            headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
+            start_response(status, [*headers, ("Content-Length", str(len(body)))])
+            return [body]
         there = find(bucket, key)
         if environ["REQUEST_METHOD"] == "POST" and "restore" in query:
             if there is not None and is_restoring(there):

@@ -24,6 +24,7 @@ use crate::{
     runs::Runs,
     screen::parse_size,
     shell::{Completions, Man},
+    tier::Tier,
 };
 
 const EXAMPLES: &str = "\
@@ -140,6 +141,8 @@ pub enum Command {
     Orphans(Orphans),
     /// Do what tables need: compact, expire, orphans; within a budget
     Maintain(Maintain),
+    /// Move old objects to colder storage classes, or bring archived ones back
+    Tier(Tier),
     /// Read curated tables with SQL
     Query(Query),
     /// Show the health of tables: sizes, small files, deletes, skew, cost, what maintenance would change
@@ -183,6 +186,7 @@ impl Command {
             Self::Expire(_) => "expire",
             Self::Orphans(_) => "orphans",
             Self::Maintain(_) => "maintain",
+            Self::Tier(_) => "tier",
             Self::Query(_) => "query",
             Self::Inspect(_) => "inspect",
             Self::Check(_) => "check",
@@ -204,6 +208,7 @@ impl Command {
             Self::Expire(expire) => expire.run(&program.job("expire")?).await,
             Self::Orphans(orphans) => orphans.run(&program.job("orphans")?).await,
             Self::Maintain(maintain) => maintain.run(&program.job("maintain")?).await,
+            Self::Tier(tier) => tier.run(&program.job("tier")?).await,
             Self::Query(query) => query.run(&program.job("query")?).await,
             Self::Inspect(inspect) => inspect.run(&program.job("inspect")?).await,
             Self::Check(check) => check.run(&program.job("check")?).await,

@@ -29,7 +29,7 @@ impl Job {
     /// Whether the plan may be carried out; the report has it where nobody could agree.
     pub async fn may_destroy(&self, plan: &Plan, report: &mut Report) -> Result<bool> {
         let subject = report.table.as_ref().map_or_else(|| report.job.clone(), ToString::to_string);
-        let agreed = self.agrees(&format!("{subject}\n{}", plan_text::render(plan))).await;
+        let agreed = self.agrees(&format!("{subject}\n{}", plan_text::render(plan)), plan.consequence()).await;
         match agreed {
             Ok(true) => {}
             Ok(false) => {
@@ -41,14 +41,16 @@ impl Job {
         agreed
     }
 
-    /// Whether what is shown may be carried out; an error where nobody can say so.
-    pub async fn agrees(&self, shown: &str) -> Result<bool> {
+    /// Whether what is shown may be carried out; an error where nobody can say so. `consequence` completes "it would …".
+    pub async fn agrees(&self, shown: &str, consequence: &str) -> Result<bool> {
         if self.program.globals.yes {
             return Ok(true);
         }
         let Some(ask) = self.program.ask.clone() else {
-            return Err(JobError::usage("it would delete objects for good, and there is nobody to ask")
-                .with_help("look at the plan; the same command with --yes carries it out"));
+            let message = format!("it would {consequence}, and there is nobody to ask");
+            return Err(
+                JobError::usage(message).with_help("look at the plan; the same command with --yes carries it out")
+            );
         };
         self.program.progress.say(shown.trim_end());
         let answer = tokio::task::spawn_blocking(move || ask("carry this out?"));

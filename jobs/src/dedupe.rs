@@ -5,16 +5,22 @@ mod apply;
 mod change;
 mod facts;
 
+use std::collections::HashSet;
+
 use clap::{ArgGroup, Args};
 use contract::{Contract, TableName};
 use jiff::civil::Date;
-use plan::dedupe::{DedupePlan, Refusal, decide};
+use plan::{
+    dedupe::{DedupePlan, Facts, Refusal, RunPlan, decide},
+    tier::Zone,
+};
 
 use self::{
     apply::{Apply, Ended, REPLANS_MAX},
     facts::Source,
 };
 use crate::{
+    archived::{self, Needed},
     config::TableConfig,
     error::{Exit, JobError, Kind, Result},
     job::Job,
@@ -90,12 +96,15 @@ impl Dedupe {
         report: &mut Report,
     ) -> Result<Ended> {
         let step = job.program.progress.step(&table.name.to_string(), "listing raw files");
-        let facts = job.program.interrupt.stops(source.facts()).await??;
+        let (facts, archived) = job.program.interrupt.stops(source.facts()).await??;
         drop(step);
         let plan = decide(&facts);
         tracing::debug!(table.name = %table.name, "{plan}");
         report.warnings = facts::left_out_warning(&facts.left_out).into_iter().collect();
         report.interval = source.interval();
+        if let DedupePlan::Run(plan) = &plan {
+            refuse_archived(job, plan, &archived).await?;
+        }
         if job.program.globals.dry_run {
             report.status = Status::Planned;
             report.reason = (!matches!(plan, DedupePlan::Run(_))).then(|| reason(&plan));
@@ -119,10 +128,41 @@ impl Dedupe {
                 report.interval = plan.interval;
                 let what = format!("merging {} raw files", plan.files.len());
                 let _step = job.program.progress.step(&table.name.to_string(), &what);
-                Apply { job, table, contract, plan: &plan }.run(report).await
+                match (Apply { job, table, contract, plan: &plan }).run(report).await {
+                    Err(error) if error.kind == Kind::Archived => Err(explained(job, &facts, &plan, error).await),
+                    ended => ended,
+                }
             }
         }
     }
+}
+
+/// Raw files that the run would read and that must be restored first.
+async fn refuse_archived(job: &Job, plan: &RunPlan, archived: &HashSet<String>) -> Result<()> {
+    let needed = plan.files.iter().filter(|file| archived.contains(&file.key));
+    let needed: Vec<_> = needed.map(|file| Needed { location: file.key.clone(), span: file.arrival }).collect();
+    if needed.is_empty() {
+        return Ok(());
+    }
+    match job.archived(&plan.table.to_string(), Zone::Raw, &needed).await? {
+        Some(refusal) => Err(refusal),
+        // They have come back since their footers were asked for.
+        None => Err(JobError::new(Kind::Transient, "raw files were restored just now").with_help("run again")),
+    }
+}
+
+/// A merge met an archived file of the table: the error says which of those that it may need are. Nothing was staged.
+async fn explained(job: &Job, facts: &Facts, plan: &RunPlan, error: JobError) -> JobError {
+    let found = async {
+        let Some(table) = job.lake().await?.table(&plan.table).await? else { return Ok(None) };
+        let may_need: HashSet<&str> = plan.may_rewrite.iter().map(|file| file.path.as_str()).collect();
+        let files = facts.target_files.iter().filter(|file| may_need.contains(file.path.as_str()));
+        let may_need = files.map(|file| Needed::curated(&file.path, file.event_time)).collect();
+        let needed = archived::in_archive(&table, may_need).await?;
+        job.archived(&plan.table.to_string(), Zone::Curated, &needed).await
+    };
+    let found: Result<Option<JobError>> = found.await;
+    found.ok().flatten().unwrap_or(error)
 }
 
 /// Why a plan does nothing.

@@ -35,6 +35,8 @@ pub enum Kind {
     Failed,
     /// A quality gate failed; nothing was committed.
     Gate,
+    /// It needs objects that must be restored first.
+    Archived,
     /// Throttled, locked, or conflicts exhausted.
     Transient,
     /// The commit may or may not have happened; running again finds out.
@@ -136,7 +138,7 @@ impl JobError {
     pub fn exit(&self) -> Exit {
         match self.kind {
             Kind::Usage | Kind::Configuration | Kind::Credentials => Exit::Usage,
-            Kind::Failed => Exit::Failed,
+            Kind::Failed | Kind::Archived => Exit::Failed,
             Kind::Gate => Exit::Gate,
             Kind::Transient | Kind::OutcomeUnknown => Exit::Transient,
             Kind::Interrupted => Exit::Interrupted,
@@ -187,6 +189,7 @@ impl From<contract::Error> for JobError {
 impl From<lake::Error> for JobError {
     fn from(error: lake::Error) -> Self {
         let kind = match (&error, error.kind()) {
+            (lake::Error::Archived { .. }, _) => Kind::Archived,
             (lake::Error::Credentials { .. }, _) | (_, ErrorKind::AccessDenied) => Kind::Credentials,
             (_, ErrorKind::Configuration) => Kind::Configuration,
             (_, ErrorKind::Transient | ErrorKind::Conflict) => Kind::Transient,

@@ -2,12 +2,15 @@
 //!
 //! Owns what people and schedulers see. The clock, ids, the environment and the exit code belong to `main.rs`.
 
+mod archived;
 pub mod cli;
 pub mod config;
 pub mod confirm;
 pub mod error;
+mod event_time;
 pub mod interrupt;
 pub mod job;
+mod known;
 pub mod machine;
 pub mod open;
 mod outcome;
@@ -37,3 +40,4 @@ pub mod orphans;
 pub mod query;
 pub mod runs;
 pub mod shell;
+pub mod tier;

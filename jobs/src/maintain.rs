@@ -97,7 +97,7 @@ async fn agreed(job: &Job, plans: &[TablePlan], found: &Found) -> Result<bool> {
             report_text::step(&mut shown, &step, Paint::PLAIN);
         }
     }
-    job.agrees(&shown).await
+    job.agrees(&shown, "delete objects for good").await
 }
 
 /// The steps with the plan of each job.

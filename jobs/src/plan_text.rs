@@ -9,6 +9,7 @@ use plan::{
     objects::KindTotal,
     orphans::{Kept, Orphan, OrphansPlan},
     prices::Money,
+    tier::{RestorePlan, TierPlan, Tiers, TransitionTotal, Way, totals},
 };
 
 use crate::{
@@ -42,6 +43,9 @@ pub fn render(plan: &Plan) -> String {
             money(&mut text, found.money.as_ref());
         }
         Plan::Merge(plan) => plan.nodes.iter().for_each(|node| _ = writeln!(text, "  {node}")),
+        Plan::Tier(TierPlan::Refused { reasons }) => refused(&mut text, reasons),
+        Plan::Tier(TierPlan::NoTransitions(found) | TierPlan::Transitions(found)) => tiers(&mut text, found),
+        Plan::Restore(plan) => restore(&mut text, plan),
     }
     text
 }
@@ -55,6 +59,61 @@ pub fn money(text: &mut String, money: Option<&Money>) {
     _ = writeln!(text, "  saves {}", saving_per_month.explained_per_month());
     _ = writeln!(text, "  costs {}", cost.explained());
     _ = writeln!(text, "  prices of {prices}");
+}
+
+fn tiers(text: &mut String, tiers: &Tiers) {
+    for Kept { reason, files, bytes } in &tiers.kept {
+        _ = writeln!(text, "  keep {}, {}: {reason}", count(*files, "object"), size(*bytes));
+    }
+    let verb = if tiers.way == Way::Copy { "move" } else { "tag" };
+    for total in totals(&tiers.transitions) {
+        _ = writeln!(text, "  {verb} {}", transition_total(&total));
+    }
+    let line = |of: &plan::tier::Transition| {
+        format!("{} ({}, {} → {}): {}", of.location, size(of.bytes), of.from.word(), of.to, of.reason)
+    };
+    list(text, verb, tiers.transitions.iter().map(line).collect());
+    list(text, "untag", tiers.untagged.iter().map(|of| format!("{}: {}", of.location, of.reason)).collect());
+    for rule in &tiers.rules {
+        let plan::tier::BucketRule { bucket, prefix, class, days, .. } = rule;
+        _ = writeln!(text, "  rule s3://{bucket}/{prefix}* with tag {}={class} after {days} days", plan::tier::TAG);
+    }
+    if !tiers.transitions.is_empty() {
+        _ = writeln!(text, "  prices: {}", tiers.prices);
+    }
+}
+
+/// `3 raw objects, 4.0 GiB, STANDARD → GLACIER: $0.01 once, saves $0.07 a month`.
+pub fn transition_total(total: &TransitionTotal) -> String {
+    let TransitionTotal { zone, from, to, files, bytes, cost, saving_per_month } = total;
+    let objects = count(*files, &format!("{zone} object"));
+    format!("{objects}, {}, {} → {to}: {cost} once, saves {saving_per_month} a month", size(*bytes), from.word())
+}
+
+fn restore(text: &mut String, plan: &RestorePlan) {
+    if let Some(reason) = &plan.refused {
+        _ = writeln!(text, "  would refuse: {reason}");
+    }
+    let bytes: u64 = plan.restores.iter().map(|of| of.bytes).sum();
+    _ = writeln!(
+        text,
+        "  {} on their way, {} readable, {} to ask for, {}",
+        thousands(plan.restoring),
+        thousands(plan.readable),
+        thousands(plan.restores.len() as u64),
+        size(bytes)
+    );
+    let line = |of: &plan::tier::Restore| format!("{} ({}) from {}", of.location, size(of.bytes), of.class.word());
+    list(text, "restore", plan.restores.iter().map(line).collect());
+    if !plan.restores.is_empty() {
+        let days = count(u64::from(plan.days), "day");
+        _ = writeln!(
+            text,
+            "  readable within {}, for {days}; {}",
+            count(u64::from(plan.hours_max), "hour"),
+            plan.cost.explained()
+        );
+    }
 }
 
 fn refused(text: &mut String, reasons: &[String]) {

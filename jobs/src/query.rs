@@ -4,22 +4,26 @@ mod json;
 mod output;
 mod time_travel;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use clap::Args;
 use contract::TableName;
-use engine::CuratedTable;
+use engine::{CuratedTable, PlannedQuery};
 use futures::TryStreamExt;
 use jiff::tz::TimeZone;
-use lake::Table;
+use lake::{DataFileEntry, Table};
+use plan::tier::Zone;
 
 use self::{
     output::{RowForm, RowWriter},
     time_travel::{TableUse, Version},
 };
 use crate::{
+    archived::{self, Needed},
     error::{Exit, JobError, Kind, Result},
+    event_time,
     job::Job,
+    open::is_s3,
 };
 
 /// Read curated tables with SQL.
@@ -70,13 +74,15 @@ impl Query {
             tracing::warn!("the statement names no table of the catalog, which has {}", names.join(", "));
         }
         let session = job.session()?;
-        let mut batches =
-            engine::query(&session, &resolved.sql, tables, self.full_scan).await.map_err(|error| match error {
+        let planned =
+            engine::plan_query(&session, &resolved.sql, tables, self.full_scan).await.map_err(|error| match error {
                 engine::Error::Unsupported { .. } => {
                     JobError::usage(error.to_string()).with_help("--full-scan reads it all the same")
                 }
                 error => error.into(),
             })?;
+        refuse_archived(job, &planned).await?;
+        let mut batches = planned.start(&session)?;
         let form = self.rows.unwrap_or(if job.is_json() { RowForm::Json } else { RowForm::Text });
         let limit = if form == RowForm::Text && self.limit > 0 { self.limit } else { usize::MAX };
         let mut writer = RowWriter::new(&job.program.screen, form, batches.schema())?;
@@ -107,6 +113,32 @@ impl Query {
         };
         Ok((used.registered_as, CuratedTable::open(table, snapshot_id).await?))
     }
+}
+
+/// Nothing is shown of a query that would meet an archived file. Only tables whose contract speaks of archives are looked at:
+/// a list of their objects is all that it takes.
+async fn refuse_archived(job: &Job, planned: &PlannedQuery) -> Result<()> {
+    let mut by_table: BTreeMap<&TableName, (&Table, Vec<&DataFileEntry>)> = BTreeMap::new();
+    for (table, file) in planned.files() {
+        by_table.entry(&table.name).or_insert((table, Vec::new())).1.push(file);
+    }
+    for (name, (table, files)) in by_table {
+        let contract = job.config.tables.get(name).and_then(|config| job.contract(config).ok());
+        let Some(contract) = contract.filter(|contract| contract.tiering.archived) else { continue };
+        if !is_s3(table.metadata.location()) {
+            continue;
+        }
+        let event_time = contract.event_time.as_deref();
+        let field_id = event_time.and_then(|column| table.metadata.current_schema().field_id_by_name(column));
+        let needed = files
+            .into_iter()
+            .map(|file| Needed::curated(file.data_file.file_path(), event_time::bounds(&file.data_file, field_id)));
+        let needed = archived::in_archive(table, needed.collect()).await?;
+        if let Some(refusal) = job.archived(&name.to_string(), Zone::Curated, &needed).await? {
+            return Err(refusal);
+        }
+    }
+    Ok(())
 }
 
 fn at(table: &Table, time: &str) -> Result<i64> {

@@ -16,6 +16,7 @@ use plan::{
     objects::KindTotal,
     orphans::{Kept, OrphansPlan},
     prices::Money,
+    tier::{RestorePlan, TierPlan, TransitionTotal},
 };
 use serde::{Deserialize, Serialize};
 
@@ -81,7 +82,7 @@ pub struct Report {
     /// Of `compact`: what became of which files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compaction: Option<Compacted>,
-    /// Of `orphans` and `compact`: why objects were kept.
+    /// Of `orphans`, `compact` and `tier`: why objects were kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<Kept>,
     /// Of jobs that delete: what is gone.
@@ -93,6 +94,12 @@ pub struct Report {
     /// Of `maintain`: each job, whether it ran and why, and its own report or plan.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepReport>,
+    /// Of `tier`: what went to other storage classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moves: Option<Moves>,
+    /// Of `tier restore`: how far it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Restored>,
 }
 
 /// What became of one job in a run of several.
@@ -127,6 +134,10 @@ pub enum Plan {
     Compact(CompactPlan),
     /// Of `merge`.
     Merge(MergePlan),
+    /// Of `tier`.
+    Tier(TierPlan),
+    /// Of `tier restore`.
+    Restore(RestorePlan),
 }
 
 /// How a MERGE statement would be carried out.
@@ -143,7 +154,18 @@ impl Plan {
             Self::Expire(ExpirePlan::KeepAll(_)) => Some("every snapshot is kept"),
             Self::Orphans(OrphansPlan::NoOrphans(_)) => Some("there is nothing to delete"),
             Self::Compact(CompactPlan::KeepAll(_)) => Some("every file stays as it is"),
+            Self::Tier(TierPlan::NoTransitions(_)) => Some("every object lies where it should"),
+            Self::Restore(plan) if plan.restores.is_empty() => Some("nothing more has to be asked for"),
             _ => None,
+        }
+    }
+
+    /// What cannot be taken back once it is carried out.
+    pub fn consequence(&self) -> &'static str {
+        match self {
+            Self::Tier(_) => "change what objects cost and how fast they can be read",
+            Self::Restore(_) => "cost money",
+            _ => "delete objects for good",
         }
     }
 }
@@ -208,6 +230,37 @@ pub struct Deleted {
     pub left: u64,
 }
 
+/// What went to other storage classes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moves {
+    /// What was moved, or tagged for a lifecycle rule, by classes.
+    pub moved: Vec<TransitionTotal>,
+    /// How many objects should have gone and stay.
+    pub left: u64,
+    /// How many lost their tag.
+    pub untagged: u64,
+    /// Zones whose lifecycle rules are others now.
+    pub rules: u64,
+}
+
+impl Moves {
+    /// Whether there is anything in it.
+    pub fn changed(&self) -> bool {
+        !self.moved.is_empty() || self.untagged > 0 || self.rules > 0
+    }
+}
+
+/// How far a restore is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// Objects that were asked for by this run.
+    pub asked: u64,
+    /// Objects of the interval that are on their way.
+    pub restoring: u64,
+    /// Objects of the interval that can be read.
+    pub readable: u64,
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -216,6 +269,12 @@ pub enum Status {
     Committed,
     /// Objects that belong to no version of the table were deleted; the table is as it was.
     Deleted,
+    /// Objects went to other storage classes, or were tagged to go there; the table is as it was.
+    Moved,
+    /// Archived objects are on their way back.
+    Restoring,
+    /// Archived objects can be read again.
+    Restored,
     /// There was nothing to do, or it had been done.
     Unchanged,
     /// The plan was shown and nothing else.
@@ -236,6 +295,9 @@ impl Status {
         match self {
             Self::Committed => "committed",
             Self::Deleted => "deleted",
+            Self::Moved => "moved",
+            Self::Restoring => "restoring",
+            Self::Restored => "restored",
             Self::Unchanged => "unchanged",
             Self::Planned => "planned",
             Self::GateFailed => "gate_failed",
@@ -393,7 +455,15 @@ impl Report {
             deleted: None,
             money: None,
             steps: Vec::new(),
+            moves: None,
+            restored: None,
         }
+    }
+
+    /// The command line, to be typed again.
+    pub fn args_text(&self) -> String {
+        let words = self.args.iter().filter(|word| !["--yes", "-y"].contains(&word.as_str()));
+        words.fold("etl".to_owned(), |text, word| text + " " + word)
     }
 
     /// The run failed like this.

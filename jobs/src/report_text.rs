@@ -10,7 +10,7 @@ use plan::{
 
 use crate::{
     plan_text,
-    report::{Compacted, Report, Rows, Status, StepReport},
+    report::{Compacted, Report, Restored, Rows, Status, StepReport},
     screen::{Paint, count, elapsed, size, thousands},
 };
 
@@ -99,7 +99,9 @@ fn headline(text: &mut String, report: &Report, paint: Paint) {
 fn status(report: &Report, paint: Paint) -> String {
     match report.status {
         Status::Committed => paint.green("committed"),
-        Status::Deleted => paint.green("done"),
+        Status::Deleted | Status::Moved => paint.green("done"),
+        Status::Restoring => paint.yellow("restore under way"),
+        Status::Restored => paint.green("restored"),
         Status::Unchanged => paint.green("nothing to do"),
         Status::Planned => "planned, nothing done".to_owned(),
         Status::GateFailed => paint.red("quality gate failed, nothing committed"),
@@ -202,6 +204,30 @@ fn tidied(text: &mut String, report: &Report, paint: Paint) {
     for kept in &report.kept {
         _ = writeln!(text, "  kept {}, {}: {}", count(kept.files, "file"), size(kept.bytes), kept.reason);
     }
+    if let Some(moves) = &report.moves {
+        for total in &moves.moved {
+            _ = writeln!(text, "  moved {}", plan_text::transition_total(total));
+        }
+        if moves.left > 0 {
+            _ = writeln!(text, "  {} stay where they are", count(moves.left, "object"));
+        }
+        if moves.untagged > 0 {
+            _ = writeln!(text, "  {} lost the tag that a lifecycle rule follows", count(moves.untagged, "object"));
+        }
+        if moves.rules > 0 {
+            _ = writeln!(text, "  lifecycle rules of {} written", count(moves.rules, "zone"));
+        }
+    }
+    if let Some(restored) = &report.restored {
+        let Restored { asked, restoring, readable } = restored;
+        _ = writeln!(
+            text,
+            "  {} asked for, {} on their way, {} readable",
+            count(*asked, "object"),
+            thousands(*restoring),
+            thousands(*readable)
+        );
+    }
     if let Some(deleted) = &report.deleted {
         _ = writeln!(text, "  deleted {}, {}", count(deleted.files, "file"), size(deleted.bytes));
         for total in &deleted.by_kind {
@@ -240,6 +266,7 @@ fn next(report: &Report) -> Vec<String> {
         Status::Planned if report.reason.is_some() => Vec::new(),
         Status::Planned => vec!["the same command without --dry-run".to_owned()],
         Status::Deleted => vec![format!("etl check {table}")],
+        Status::Restoring => vec![format!("{} --wait", report.args_text())],
         Status::Unchanged => vec!["etl runs".to_owned()],
         _ => Vec::new(),
     }

@@ -1,6 +1,6 @@
 //! What the plan of a run is made from: the raw files as they are now, and what the table says of earlier runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use contract::Contract;
 use engine::observe::{FileToObserve, Footer, footers};
@@ -12,7 +12,7 @@ use lake::{
 use plan::{
     Interval,
     columns::UnknownColumn,
-    dedupe::{AppliedRun, Facts, LeftOut, PartitionMark, RawFile, Request, TableFacts, TargetFile, pending_since},
+    dedupe::{Facts, LeftOut, PartitionMark, RawFile, Request, TableFacts, TargetFile, pending_since},
     parse_time,
 };
 
@@ -20,7 +20,9 @@ use super::Dedupe;
 use crate::{
     config::TableConfig,
     error::{JobError, Result},
+    event_time,
     job::Job,
+    known::Known,
     staging,
 };
 
@@ -64,28 +66,29 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Gathers them.
-    pub async fn facts(&self) -> Result<Facts> {
+    /// Gathers them, and which of the files must be restored before they can be read.
+    pub async fn facts(&self) -> Result<(Facts, HashSet<String>)> {
         let lake = self.job.lake().await?;
         let table = lake.table(&self.table.name).await?;
         if let Some(table) = &table {
             self.check_writable(table)?;
         }
-        let Known { runs, marks, forgotten_before } = match &table {
-            Some(table) => known(table)?,
-            None => Known::default(),
-        };
+        let Known { runs, marks, forgotten_before } = Known::of(table.as_ref())?;
         let listing = self.list(&marks).await?;
         let mut files = listing.files.iter().map(|file| self.raw_file(file)).collect::<Result<Vec<_>>>()?;
         let seen: Vec<_> = files.iter().map(to_observe).collect();
         // A file that cannot be read is set aside by the run itself, which quarantines it with the reason.
         let footers = footers(&lake.storage, &seen, self.event_time().as_deref()).await;
+        let is_archived =
+            |footer: &engine::Result<Footer>| matches!(footer, Err(engine::Error::Lake(lake::Error::Archived { .. })));
+        let archived = files.iter().zip(&footers).filter(|(_, footer)| is_archived(footer));
+        let archived = archived.map(|(file, _)| file.key.clone()).collect();
         let footers: Vec<_> = footers.into_iter().map(|footer| footer.ok()).collect();
         for (file, footer) in files.iter_mut().zip(&footers) {
             file.rows = footer.as_ref().map(|footer| footer.rows);
             file.event_time = footer.as_ref().and_then(|footer| footer.event_time);
         }
-        Ok(Facts {
+        let facts = Facts {
             table: self.table.name.clone(),
             request: match self.what {
                 What::Interval(interval) => Request::Interval(interval),
@@ -112,7 +115,8 @@ impl<'a> Source<'a> {
                 Some(table) => self.target_files(table).await?,
                 None => Vec::new(),
             },
-        })
+        };
+        Ok((facts, archived))
     }
 
     /// Refuses what execution or the commit would refuse, before anything is read or staged, and for `--dry-run`, too.
@@ -217,12 +221,11 @@ impl<'a> Source<'a> {
         let live = table.live_files(snapshot.snapshot_id()).await?;
         let files = live.data.iter().map(|entry| {
             let file = &entry.data_file;
-            let bound = |bounds: &std::collections::HashMap<i32, lake::spec::Datum>| instant(bounds.get(&event_time?)?);
             TargetFile {
                 path: file.file_path().to_owned(),
                 bytes: file.file_size_in_bytes(),
                 rows: file.record_count(),
-                event_time: bound(file.lower_bounds()).zip(bound(file.upper_bounds())),
+                event_time: event_time::bounds(file, event_time),
             }
         });
         Ok(files.collect())
@@ -239,32 +242,6 @@ pub fn left_out_warning(left_out: &[LeftOut]) -> Option<String> {
     Some(format!("left out {}: {}{others}", first.key, first.reason))
 }
 
-/// What the table's ledger says.
-#[derive(Default)]
-struct Known {
-    runs: Vec<AppliedRun>,
-    marks: BTreeMap<Timestamp, PartitionMark>,
-    forgotten_before: Option<Timestamp>,
-}
-
-fn known(table: &Table) -> Result<Known> {
-    let ledger = table.ledger()?;
-    let runs = ledger.runs.iter().filter(|run| ledger.run(&run.run_id, &table.metadata).is_some());
-    let runs = runs.map(|run| AppliedRun {
-        run_id: run.run_id.clone(),
-        interval: run.interval_start.zip(run.interval_end).and_then(|(start, end)| Interval::new(start, end).ok()),
-        input_digest: run.input_digest.clone(),
-        contract_digest: run.contract_digest.clone(),
-    });
-    // A mark that is not ours to read makes its partition look new, which is safe where there is a key.
-    let marks = ledger
-        .partitions(&table.metadata)
-        .into_iter()
-        .filter_map(|(start, mark)| Some((start.parse().ok()?, mark.parse().ok()?)));
-    let forgotten_before = ledger.forgotten_before().and_then(|start| start.parse().ok());
-    Ok(Known { runs: runs.collect(), marks: marks.collect(), forgotten_before })
-}
-
 fn total_rows(table: &Table) -> Option<u64> {
     table.head()?.summary().additional_properties.get("total-records")?.parse().ok()
 }
@@ -274,15 +251,6 @@ fn to_observe(file: &RawFile) -> FileToObserve {
         location: file.key.clone(),
         bytes: file.bytes,
         etag: Some(file.etag.clone()).filter(|etag| !etag.is_empty()),
-    }
-}
-
-fn instant(bound: &lake::spec::Datum) -> Option<Timestamp> {
-    use lake::spec::{PrimitiveLiteral as L, PrimitiveType as T};
-    match (bound.data_type(), bound.literal()) {
-        (T::Timestamp | T::Timestamptz, L::Long(micros)) => Timestamp::from_microsecond(*micros).ok(),
-        (T::Date, L::Int(days)) => Timestamp::from_second(i64::from(*days) * 86_400).ok(),
-        _ => None,
     }
 }
 

@@ -28,6 +28,7 @@ mod services;
 mod signals;
 mod statement;
 mod tally;
+mod tier;
 
 use std::{io::Write, process::ExitCode};
 
@@ -103,6 +104,13 @@ fn main() -> ExitCode {
             trials
                 .push(trial(Tier::Local, format!("local::{job}-fault-{fault}"), move || maintain::faults(job, fault)));
         }
+    }
+    trials.push(trial(Tier::Local, "local::tier-folder".to_owned(), || tier::folder(Tier::Local)));
+    for (name, run) in tier::TRIALS {
+        trials.push(trial(Tier::Cloud, format!("cloud::tier-{name}"), run));
+    }
+    for fault in ["before", "after", "stop"] {
+        trials.push(trial(Tier::Cloud, format!("cloud::tier-fault-{fault}"), move || tier::faults(fault)));
     }
     for share in 0..maintain::TRIALS {
         trials.push(trial(Tier::Local, format!("local::maintain-property-{share}"), move || maintain::property(share)));

@@ -54,22 +54,24 @@ pub fn is_whole(lake: &Lake) -> Result<(), String> {
 }
 
 fn file() -> Result<Vec<u8>, String> {
+    file_of("2025-06-04T00:00", ROWS, CHARS, 1)
+}
+
+/// A raw file of so many rows with such payloads, all of one time; the seed decides what the payloads are.
+pub fn file_of(time: &str, rows: usize, chars: usize, seed: u64) -> Result<Vec<u8>, String> {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut state = 1_u64;
+    let mut state = seed;
     let mut payload = || {
         let next = |_| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             char::from(ALPHABET[usize::try_from(state >> 58).expect("six bits")])
         };
-        (0..CHARS).map(next).collect::<String>()
+        (0..chars).map(next).collect::<String>()
     };
     let header = "device_id, event_id, event_time, ingest_time, payload";
     let types = BTreeMap::from([("payload".to_owned(), "string".to_owned())]);
     let mut table = Rows::parse(header, &types)?;
-    let row = |n: usize| {
-        let time = "2025-06-04T00:00";
-        vec![json!("d"), json!(n.to_string()), json!(time), json!(time), json!(payload())]
-    };
-    table.values = (0..ROWS).map(row).collect();
+    let row = |n: usize| vec![json!("d"), json!(format!("{seed}-{n}")), json!(time), json!(time), json!(payload())];
+    table.values = (0..rows).map(row).collect();
     write_parquet(&table, WriterProperties::default())
 }

@@ -94,6 +94,13 @@ impl Bucket {
         self.is_ours.then(|| Self::named(name.to_owned(), endpoint, access_key, secret_key, true))
     }
 
+    /// A bucket in the Glue emulator's S3, which has storage classes.
+    pub fn in_emulator(&self, name: &str) -> Option<Self> {
+        let Self { access_key, secret_key, .. } = self;
+        let endpoint = SERVICES.glue.as_deref()?.trim_end_matches('/').to_owned();
+        Some(Self::named(name.to_owned(), endpoint, access_key.clone(), secret_key.clone(), true))
+    }
+
     /// A bucket, made here where it is ours.
     fn named(name: String, endpoint: String, access_key: String, secret_key: String, is_ours: bool) -> Self {
         let store = AmazonS3Builder::new()

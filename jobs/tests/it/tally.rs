@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use crate::{faults, kill, lake::Tier, maintain, property, race, signals};
+use crate::{faults, kill, lake::Tier, maintain, property, race, signals, tier};
 
 /// What the tiers are called.
 const TIERS: [&str; 2] = ["tier 0 (folder + SQLite)", "tiers 2 and 3 (S3 + Glue emulator)"];
@@ -62,6 +62,7 @@ pub fn text(total: u64) -> String {
     _ = writeln!(text, "{} tables of other engines merged into", MERGED.load(Relaxed));
     _ = writeln!(text, "{} random sequences agree with the model", property::SEQUENCES.load(Relaxed));
     _ = writeln!(text, "{} pairs of step and fault of maintenance survived", maintain::PAIRS.load(Relaxed));
+    _ = writeln!(text, "{} pairs of step and fault of tiering survived", tier::PAIRS.load(Relaxed));
     let tiers = Tier::ALL.into_iter().filter(|tier| tier.missing().is_none());
     for (tier, says) in tiers.zip(TIERS) {
         for (counts, what) in [

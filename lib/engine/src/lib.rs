@@ -23,8 +23,8 @@ mod types;
 mod writer;
 
 pub use curated::{
-    CuratedTable, DUPLICATE_KEYS_MAX, DuplicateKey, FILE_COLUMN, FILES_MAX, ROW_COLUMN, RowOptions, TableReader,
-    check_keys, query, sql_error,
+    CuratedTable, DUPLICATE_KEYS_MAX, DuplicateKey, FILE_COLUMN, FILES_MAX, PlannedQuery, ROW_COLUMN, RowOptions,
+    TableReader, check_keys, plan_query, query, sql_error,
 };
 pub use error::{Error, Result};
 pub use metrics::{FileMetrics, MetricsMode, MetricsModes, file_metrics};

@@ -23,6 +23,6 @@ mod tests;
 
 pub use check_keys::{DUPLICATE_KEYS_MAX, DuplicateKey, FILES_MAX, check_keys};
 pub(crate) use query::context_of;
-pub use query::{query, sql_error};
+pub use query::{PlannedQuery, plan_query, query, sql_error};
 pub use reader::{RowOptions, TableReader};
 pub use table::{CuratedTable, FILE_COLUMN, ROW_COLUMN};

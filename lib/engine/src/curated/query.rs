@@ -1,6 +1,7 @@
 //! SQL over curated tables: reading statements only, and none that reads a whole partitioned table unasked.
 
 use std::{
+    collections::HashSet,
     io::{self, ErrorKind},
     sync::Arc,
 };
@@ -15,6 +16,7 @@ use datafusion::{
     physical_plan::{ExecutionPlan, execute_stream},
     prelude::SessionContext,
 };
+use lake::{DataFileEntry, Table};
 
 use super::{
     partition_bounds::partition_bounds,
@@ -25,17 +27,53 @@ use crate::{Error, Result, Session, types::field_id};
 
 const CATALOG: &str = "lake";
 
-/// Plans and starts a query over tables, each known as `namespace.table`; when all lie in one namespace, also by their
-/// bare names. SELECT, EXPLAIN, SHOW and DESCRIBE only.
-///
-/// A query that would read all of a partitioned table is refused unless `allow_full_scan`: it needs a filter on a
-/// partition column, or a LIMIT. What metadata answers alone (`count(*)` of a table without deletes) is not refused.
+/// A query that was planned and not started.
+pub struct PlannedQuery {
+    context: SessionContext,
+    plan: Arc<dyn ExecutionPlan>,
+}
+
+impl PlannedQuery {
+    /// The data files that it reads, each once for a scan, with its table. While it runs it may leave more of them out.
+    pub fn files(&self) -> Vec<(&Table, &DataFileEntry)> {
+        let mut files = Vec::new();
+        for scan in scans(&self.plan) {
+            let mut seen = HashSet::new();
+            let entries = scan.slices().map(|slice| &slice.entry);
+            let once = entries.filter(|entry| seen.insert(entry.data_file.file_path()));
+            files.extend(once.map(|entry| (scan.reader.table(), entry)));
+        }
+        files
+    }
+
+    /// Starts it.
+    pub fn start(&self, session: &Session) -> Result<SendableRecordBatchStream> {
+        execute_stream(Arc::clone(&self.plan), self.context.task_ctx())
+            .map_err(|error| sql_error(session, "query", error))
+    }
+}
+
+/// Plans and starts a query: see [`plan_query`].
 pub async fn query(
     session: &Session,
     sql: &str,
     tables: Vec<(TableName, Arc<CuratedTable>)>,
     allow_full_scan: bool,
 ) -> Result<SendableRecordBatchStream> {
+    plan_query(session, sql, tables, allow_full_scan).await?.start(session)
+}
+
+/// Plans a query over tables, each known as `namespace.table`; when all lie in one namespace, also by their
+/// bare names. SELECT, EXPLAIN, SHOW and DESCRIBE only.
+///
+/// A query that would read all of a partitioned table is refused unless `allow_full_scan`: it needs a filter on a
+/// partition column, or a LIMIT. What metadata answers alone (`count(*)` of a table without deletes) is not refused.
+pub async fn plan_query(
+    session: &Session,
+    sql: &str,
+    tables: Vec<(TableName, Arc<CuratedTable>)>,
+    allow_full_scan: bool,
+) -> Result<PlannedQuery> {
     let names: Vec<String> = tables.iter().map(|(name, _)| name.to_string()).collect();
     let failed = |error| explain(sql_error(session, "query", error), &names);
     let tables = tables.into_iter().map(|(name, table)| (name, table as Arc<dyn TableProvider>)).collect();
@@ -46,7 +84,7 @@ pub async fn query(
     if !allow_full_scan {
         scans(&plan).into_iter().try_for_each(refuse_full_scan)?;
     }
-    execute_stream(Arc::clone(&plan) as Arc<dyn ExecutionPlan>, context.task_ctx()).map_err(failed)
+    Ok(PlannedQuery { context, plan })
 }
 
 /// What a failure of DataFusion means: our own error where one caused it, a limit of the session that was reached, and

@@ -85,7 +85,7 @@ impl CuratedScan {
     }
 
     /// Files that are read, wholly or in part.
-    fn slices(&self) -> impl Iterator<Item = &Slice> {
+    pub(super) fn slices(&self) -> impl Iterator<Item = &Slice> {
         self.groups.iter().flatten()
     }
 }
