@@ -54,6 +54,7 @@ from moto.moto_server.werkzeug_app import (  # noqa: E402
 )
 from moto.moto_api import state_manager  # noqa: E402
 from moto.s3.models import s3_backends  # noqa: E402
+from moto.s3.responses import S3Response  # noqa: E402
 from moto.s3.utils import ARCHIVE_STORAGE_CLASSES  # noqa: E402
 from werkzeug.serving import make_server  # noqa: E402
 
@@ -316,6 +317,19 @@ class Storage:
         return found
 
 
+def tags_of_any_class(original):
+    """GetObjectTagging as AWS has it: the tags of an archived object can be read."""
+
+    def get_object_tagging(self):
+        self._get_key = lambda: type(self)._get_key(self, validate_storage_class=False)
+        try:
+            return original(self)
+        finally:
+            del self._get_key
+
+    return get_object_tagging
+
+
 def find(bucket: str, key: str):
     """moto's object; None where there is none."""
     buckets = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets
@@ -436,6 +450,7 @@ class QuietHandler(MotoRequestHandler):
 
 def make_emulator(port: int):
     GlueResponse.update_table = update_table
+    S3Response.get_object_tagging = tags_of_any_class(S3Response.get_object_tagging)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     return make_server("127.0.0.1", port, Emulator(), threaded=True, request_handler=QuietHandler)
 
@@ -615,6 +630,7 @@ def self_test() -> None:
     check("a copy in place", copy("k", etag), ("", 200))
     after = s3.head_object(Bucket="bucket", Key="k")
     check("its class and ETag", (after["StorageClass"], after["ETag"]), ("STANDARD_IA", etag))
+    check("tags of an archived object", s3.get_object_tagging(Bucket="bucket", Key="cold")["TagSet"], [])
     cold = s3.head_object(Bucket="bucket", Key="cold")["ETag"]
     check("a copy of an archived object", copy("cold", cold), ("ObjectNotInActiveTierError", 403))
 
