@@ -23,6 +23,7 @@ use crate::{
     job::Job,
     report::{Plan, Report},
     screen::parse_size,
+    staging,
 };
 
 /// Plans made again because another writer changed files of a group.
@@ -163,7 +164,7 @@ impl Compact {
             report.reason = Some("there is no such table yet".to_owned());
             return Ok(None);
         };
-        facts::check_writable(&table)?;
+        staging::check_writable(&table)?;
         let reader = job.program.interrupt.stops(TableReader::new(&table, None)).await??;
         let facts = facts::facts(self, job, contract, &reader, only)?;
         let plan = decide(&facts);
@@ -182,6 +183,9 @@ impl Compact {
             CompactPlan::KeepAll(_) => {
                 if is_first {
                     report.reason = Some("every file stays as it is".to_owned());
+                } else {
+                    let left = "another writer changed files of this run meanwhile: they are left for a later one";
+                    report.warnings.push(left.to_owned());
                 }
                 Ok(None)
             }

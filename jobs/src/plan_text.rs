@@ -220,6 +220,7 @@ fn list(text: &mut String, verb: &str, lines: Vec<String>) {
 mod tests {
     use insta::assert_snapshot;
     use plan::{
+        compact::{Arrange, Group, GroupFile, How, Kept as KeptFiles, PartitionKey},
         expire::{RefVerdict, RefWord, SnapshotVerdict},
         objects::ObjectKind,
         orphans::Found,
@@ -272,6 +273,36 @@ mod tests {
         ");
         let reasons = vec!["the table's property gc.enabled is false".to_owned()];
         assert_snapshot!(render(&Plan::Expire(ExpirePlan::Refused { reasons })), @"  would refuse: the table's property gc.enabled is false");
+    }
+
+    #[test]
+    fn a_compaction() {
+        let partition = PartitionKey { spec_id: 0, path: "event_time_day=2025-06-04".to_owned() };
+        let file = |how| GroupFile { path: String::new(), bytes: 5 << 20, how, why: String::new() };
+        let plan = Compaction {
+            table: "curated.t".parse().unwrap(),
+            snapshot_id: Some(1),
+            target_file_bytes: 128 << 20,
+            groups: vec![Group {
+                partition: partition.clone(),
+                files: vec![file(How::Copy), file(How::Copy), file(How::Decode)],
+                bytes: 15 << 20,
+                rows: 10,
+                arrange: Arrange::Pack,
+                file_bytes: 15 << 20,
+                reasons: vec!["smaller than 96.0 MiB".to_owned()],
+            }],
+            kept: vec![KeptFiles { partition, reason: "of the right size".to_owned(), files: 1, bytes: 100 << 20 }],
+            dangling_delete_files: 2,
+            removes_dangling_deletes: true,
+            groups_per_commit: 1,
+        };
+        assert_snapshot!(render(&Plan::Compact(CompactPlan::Compact(plan))), @"
+          would write 3 files, 15.0 MiB in 1 group again, as files of about 128.0 MiB
+          pack 3 files, 15.0 MiB (2 copied) of event_time_day=2025-06-04: smaller than 96.0 MiB
+          keep 1 file, 100.0 MiB of event_time_day=2025-06-04: of the right size
+          drop 2 delete files: no row of the table is under them
+        ");
     }
 
     #[test]

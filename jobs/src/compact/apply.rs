@@ -11,7 +11,7 @@ use std::{
 
 use contract::{Contract, Duration};
 use engine::{
-    FileName, TableReader, TableWriterOptions,
+    FileName, Stop, TableReader, TableWriterOptions,
     compact::{Rewriter, Rewritten},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -20,7 +20,7 @@ use lake::{
     discard_staged,
 };
 use plan::compact::{Compaction, PartitionKey};
-use tokio::task::JoinSet;
+use tokio::{sync::oneshot, task::JoinSet};
 
 use crate::{
     error::{JobError, Kind, Result},
@@ -64,7 +64,7 @@ struct Run<'a> {
     plan: &'a Compaction,
     /// Written and not committed.
     staged: Vec<Staged>,
-    /// Data files that commits of this plan have removed.
+    /// Files that commits of this plan have removed.
     gone: HashSet<String>,
     /// Delete files that no file needs any more go with each commit.
     drops_deletes: bool,
@@ -102,7 +102,16 @@ impl<'a> Apply<'a> {
             lost: BTreeSet::new(),
             failure: None,
         };
-        let ended = self.rewrite_all(&mut run, report).await;
+        let (give_up, given_up) = oneshot::channel();
+        let mut tasks = JoinSet::new();
+        let ended = self.rewrite_all(&mut run, &mut tasks, given_up, report).await;
+        // Groups that are still being written are taken back by themselves, those that were just ready here.
+        drop(give_up);
+        while let Some(task) = tasks.join_next().await {
+            if let Ok((partition, Ok(rewritten))) = task {
+                run.staged.push((partition, rewritten));
+            }
+        }
         let staged = std::mem::take(&mut run.staged);
         discard(&run, staged).await;
         ended?;
@@ -114,11 +123,16 @@ impl<'a> Apply<'a> {
     }
 
     /// Writes groups, some at a time, and commits them as they come.
-    async fn rewrite_all(&mut self, run: &mut Run<'_>, report: &mut Report) -> Result<()> {
-        let rewriter = self.rewriter(run, report)?;
+    async fn rewrite_all(
+        &mut self,
+        run: &mut Run<'_>,
+        tasks: &mut JoinSet<(PartitionKey, engine::Result<Rewritten>)>,
+        given_up: oneshot::Receiver<()>,
+        report: &mut Report,
+    ) -> Result<()> {
+        let rewriter = self.rewriter(run, given_up, report)?;
         let at_once = self.job.session_options().threads.max(1);
         let mut groups = run.plan.groups.iter();
-        let mut tasks = JoinSet::new();
         let mut done = 0;
         let name = run.table.name.to_string();
         let all = groups.len();
@@ -175,7 +189,7 @@ impl<'a> Apply<'a> {
             match lake::commit(lake, run.table, &change, &self.job.commit_inputs(), &options).await {
                 Ok(committed) => {
                     describe(&change, &committed, &run.staged, report);
-                    let removed = change.removed.into_iter().map(|gone| gone.path);
+                    let removed = change.removed.into_iter().chain(change.removed_deletes).map(|gone| gone.path);
                     run.gone.extend(removed);
                     run.staged.clear();
                     return Ok(());
@@ -224,7 +238,8 @@ impl<'a> Apply<'a> {
         }
     }
 
-    fn rewriter(&self, run: &Run<'_>, report: &Report) -> Result<Rewriter> {
+    /// Writes groups until the program is asked to stop, or the run is given up.
+    fn rewriter(&self, run: &Run<'_>, given_up: oneshot::Receiver<()>, report: &Report) -> Result<Rewriter> {
         let options = self.job.session_options();
         let metadata = &run.table.metadata;
         let schema = metadata.current_schema();
@@ -246,7 +261,15 @@ impl<'a> Apply<'a> {
             properties: metadata.properties().clone(),
         };
         let session = self.job.session()?;
-        Ok(Rewriter::new(&session, run.reader.clone(), writer, self.job.program.interrupt.stop()))
+        let asked = self.job.program.interrupt.stop();
+        let stop = Stop::when(async move {
+            let given_up = async {
+                _ = given_up.await;
+                Ok(())
+            };
+            _ = asked.unless(given_up).await;
+        });
+        Ok(Rewriter::new(&session, run.reader.clone(), writer, stop))
     }
 }
 

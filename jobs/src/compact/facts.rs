@@ -7,27 +7,18 @@ use engine::TableReader;
 use jiff::Timestamp;
 use lake::{CompactionFiles, LiveFiles, Table};
 use plan::{
-    compact::{CompactPlan, Facts, Options, PartitionKey, SortOrder},
+    compact::{Arrange, CompactPlan, Facts, Options, PartitionKey, SortOrder, Strategy},
     orphans::Kept,
 };
 
 use super::Compact;
 use crate::{
-    error::{JobError, Kind, Result},
+    error::{JobError, Result},
     job::Job,
 };
 
 /// The property that says how large files are meant to be.
 const TARGET_FILE_BYTES: &str = "write.target-file-size-bytes";
-
-/// Refuses what execution or the commit would refuse, before anything is read or staged, and for `--dry-run`, too.
-pub fn check_writable(table: &Table) -> Result<()> {
-    table.check_writable()?;
-    engine::check_settings(&table.metadata).map_err(|error| {
-        JobError::new(Kind::Failed, format!("failed to write to table {}: {error}", table.name))
-            .with_help("change the table with the engine that made it; nothing was changed")
-    })
-}
 
 /// The facts of a table as it was read; of these partitions alone where there are some.
 pub fn facts(
@@ -47,6 +38,12 @@ pub fn facts(
     if let Some(only) = only {
         files.iter_mut().for_each(|file| file.is_selected &= only.contains(&file.partition));
     }
+    let asked = match compact.options().strategy {
+        Strategy::Sort(terms) => Arrange::Sort { terms },
+        Strategy::ZOrder(columns) => Arrange::ZOrder { columns },
+        Strategy::Table | Strategy::BinPack => Arrange::Pack,
+    };
+    engine::compact::check_order(&asked, reader.table()).map_err(|error| JobError::usage(error.to_string()))?;
     Ok(Facts { options: compact.options(), ..facts })
 }
 

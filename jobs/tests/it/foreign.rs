@@ -65,6 +65,39 @@ pub fn merge(name: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// One table, written again as a whole before anything else, and then merged into: its rows are those of before, whatever
+/// deletes, schemas and partition specs they came through.
+pub fn compact(name: &str) -> Result<(), String> {
+    let fixture = FIXTURES.iter().find(|fixture| fixture.name == name).ok_or("no such table")?;
+    let _folder = fixture.lock();
+    let lake = Lake::with_catalog(Tier::Cloud, Catalog::Sqlite, &format!("compact-{name}"), &[fixture.shape.setup()]);
+    let before = fixture.place(&lake, Catalog::Sqlite)?;
+    let expected = fixture.expected()?;
+    let (_, now) = expected.last().ok_or("no rows")?;
+    let mut target = Target::new(&lake, fixture.shape, now)?;
+    target.has_equality_deletes = fixture.table.starts_with("flink");
+    for (snapshot_id, rows) in &expected {
+        target.expect(*snapshot_id, rows)?;
+    }
+    let fine = |(id, _): &(i64, Vec<Value>)| Ok((*id, target.at(*id)?.iter().map(normal).collect()));
+    let raw = fixture.raw(&expected.iter().map(fine).collect::<Result<Vec<_>, String>>()?);
+    let report = target.compact(&["--rewrite-all", "--max-commits", "2"])?;
+    let compacted = fixture.metadata(report["output"]["metadata_location"].as_str().ok_or("no metadata location")?)?;
+    let head = &compacted["current-snapshot-id"];
+    let snapshot = compacted["snapshots"].as_array().and_then(|all| all.iter().find(|of| of["snapshot-id"] == *head));
+    let left = &snapshot.ok_or("no snapshot")?["summary"]["total-delete-files"];
+    if *left != json!("0") {
+        return Err(format!("{left} delete files are left, and no file is older than any of them: {report}"));
+    }
+    target.compact(&["--rewrite-all", "--sort", "event_time DESC, device_id", "--no-partial-progress"])?;
+    let report = target.merge(&raw)?;
+    raw.iter().try_for_each(|(_, row)| target.find(row))?;
+    let after = fixture.metadata(report["output"]["metadata_location"].as_str().ok_or("no metadata location")?)?;
+    kept(&before, &after)?;
+    tally::merged();
+    Ok(())
+}
+
 /// Spark's table as it was in format version 1: read, and refused before anything is staged.
 pub fn version_1() -> Result<(), String> {
     let evolved = FIXTURES.iter().find(|fixture| fixture.name == "evolved").ok_or("no such table")?;

@@ -71,6 +71,9 @@ fn main() -> ExitCode {
     for name in foreign::names() {
         trials.push(foreign_trial(name.to_owned(), move || foreign::merge(name)));
     }
+    for name in foreign::names() {
+        trials.push(foreign_trial(format!("compact-{name}"), move || foreign::compact(name)));
+    }
     trials.push(foreign_trial("version-1".to_owned(), foreign::version_1));
     for (name, run) in pyiceberg::TRIALS.into_iter().chain(refusals::TRIALS) {
         let trial = trial(Tier::Local, format!("local::pyiceberg-{name}"), run);
@@ -99,7 +102,7 @@ fn main() -> ExitCode {
             .push(trial(Tier::Local, format!("local::signal-{signal}"), move || signals::run(Tier::Local, &[signal])));
     }
     trials.push(trial(Tier::Cloud, "cloud::signal".to_owned(), || signals::run(Tier::Cloud, &["INT", "TERM"])));
-    for job in ["expire", "orphans"] {
+    for job in ["compact", "expire", "orphans"] {
         for fault in ["before", "after", "stop"] {
             trials
                 .push(trial(Tier::Local, format!("local::{job}-fault-{fault}"), move || maintain::faults(job, fault)));

@@ -1,8 +1,9 @@
-//! `etl expire` and `etl orphans`: what is kept reads as before, what is not needed is gone, and nothing else, whatever
+//! `etl compact`, `etl expire` and `etl orphans`: what is kept reads as before, what is not needed is gone, and nothing else, whatever
 //! fails and whoever writes meanwhile.
 
 mod alone;
 mod beside;
+mod compaction;
 mod sequences;
 mod upkeep;
 
@@ -13,8 +14,11 @@ pub use upkeep::UPKEEP;
 use std::collections::BTreeSet;
 
 use self::{
-    alone::{asks, expire, foreign, kept, orphans, shared},
-    beside::{dedupe_beside_expire, dedupe_beside_orphans, expire_beside_dedupe},
+    alone::{agrees, asks, expire, foreign, kept, orphans, shared},
+    beside::{
+        compact_beside_dedupe, dedupe_beside_compact, dedupe_beside_expire, dedupe_beside_orphans, expire_beside_dedupe,
+    },
+    compaction::{commits, compact},
 };
 use crate::{
     batches::{self, File, TABLE},
@@ -30,7 +34,8 @@ const MUCH_LATER: &str = "2100-01-01T00:00:00Z";
 pub type Named = (&'static str, bool, fn(Tier) -> Result<(), String>);
 
 /// On each tier.
-pub const ALONE: [Named; 5] = [
+pub const ALONE: [Named; 6] = [
+    ("compact", false, compact),
     ("expire", false, expire),
     ("expire-foreign", true, foreign),
     ("expire-asks", false, asks),
@@ -39,7 +44,10 @@ pub const ALONE: [Named; 5] = [
 ];
 
 /// In a folder alone.
-pub const BESIDE: [Named; 4] = [
+pub const BESIDE: [Named; 7] = [
+    ("compact-commits", false, commits),
+    ("compact-beside-dedupe", false, compact_beside_dedupe),
+    ("dedupe-beside-compact", false, dedupe_beside_compact),
     ("expire-beside-dedupe", false, expire_beside_dedupe),
     ("dedupe-beside-expire", false, dedupe_beside_expire),
     ("dedupe-beside-orphans", false, dedupe_beside_orphans),
@@ -55,7 +63,11 @@ struct World {
 }
 
 fn world(tier: Tier, name: &str, hours: usize) -> Result<World, String> {
-    let lake = Lake::new(tier, name, &[batches::table()]);
+    world_merged(tier, name, hours, batches::MERGE_MODES[0])
+}
+
+fn world_merged(tier: Tier, name: &str, hours: usize, mode: &str) -> Result<World, String> {
+    let lake = Lake::new(tier, name, &[batches::table_merged(mode)]);
     let mut world = World { lake, model: Model::default(), history: Vec::new() };
     for hour in 0..hours {
         world.take_in(hour)?;

@@ -189,6 +189,23 @@ impl<'a> Target<'a> {
         Ok(report.clone())
     }
 
+    /// Files are written again as the words say: the table has the same rows, and so has every snapshot. Returns the report.
+    pub fn compact(&mut self, words: &[&str]) -> Result<Value, String> {
+        let words = [&["compact", self.shape.table, "--include-active"], words].concat();
+        let ran = self.lake.run(&words);
+        let failed = |error: String| format!("{words:?}: {error}\n{}", ran.stderr);
+        let report =
+            ran.reports.first().filter(|_| ran.exit == 0).ok_or_else(|| failed(format!("exit {}", ran.exit)))?;
+        if report["status"] != json!("committed") {
+            return Err(failed(format!("nothing was written: {report}")));
+        }
+        self.compare_rows().map_err(failed)?;
+        let after = report["output"]["snapshot_after"].as_i64().ok_or_else(|| failed("no snapshot".to_owned()))?;
+        self.snapshots.insert(after, self.rows.values().map(Value::to_string).collect::<Vec<_>>().sorted());
+        self.check().map_err(failed)?;
+        Ok(report.clone())
+    }
+
     /// Every snapshot reads as it must, by us and by PyIceberg, and `etl check` is content.
     pub fn check(&self) -> Result<(), String> {
         let table = self.shape.table;

@@ -19,7 +19,8 @@ use crate::{
 };
 
 /// What is tried.
-pub const TRIALS: [(&str, Run); 6] = [
+pub const TRIALS: [(&str, Run); 7] = [
+    ("compacted", compacted),
     ("partitioned", partitioned),
     ("unpartitioned", unpartitioned),
     ("former-partition", former_partition),
@@ -126,6 +127,31 @@ fn merged_in_turns(lake: &Lake, shape: Shape) -> Result<(), String> {
         return Err(format!("the tag is gone: {}", after["refs"]));
     }
     tally::merged();
+    Ok(())
+}
+
+/// PyIceberg's files are packed and sorted, and it goes on with what came of it.
+fn compacted() -> Result<(), String> {
+    for (name, shape) in [("day", DAY), ("none", NONE)] {
+        let lake = lake(&format!("pyiceberg-compact-{name}"), shape);
+        write(&lake, name, &json!({"write.parquet.compression-codec": "snappy"}))?;
+        let mut target = opened(&lake, shape)?;
+        let report = target.compact(&["--rewrite-all", "--min-copy-size-bytes", "1"])?;
+        if report["compaction"]["rows_copied"] != report["compaction"]["rows"] {
+            return Err(format!("rows were decoded that PyIceberg has written in the same columns: {report}"));
+        }
+        let condition = "event_id == 'd1-e5'";
+        let mut row = row_of(&target, "\"dev-1\"/\"d1-e1\"");
+        row["event_id"] = json!("theirs");
+        change(&lake, shape, &json!({"append": [row], "delete": condition, "tag": "reviewed"}))?;
+        took_over(&mut target, &lake, shape)?;
+        target.compact(&["--rewrite-all", "--z-order", "device_id,event_time"])?;
+        target.merge(&[(UPDATED, later(&row)), (UPDATED, later(&row_of(&target, "\"dev-2\"/\"d1-e2\"")))])?;
+        let before = metadata(&lake)?;
+        target.compact(&["--rewrite-all"])?;
+        kept(&before, &metadata(&lake)?)?;
+        tally::merged();
+    }
     Ok(())
 }
 
@@ -254,6 +280,11 @@ fn equality_deletes() -> Result<(), String> {
     change(&lake, NONE, &json!({"equality_delete": {"rows": [{"device_id": "dev-0", "event_id": "d1-e0"}]}}))?;
     target.rows.remove("\"dev-0\"/\"d1-e0\"");
     target.merge(&[(UPDATED, later(&row_of(&target, "\"dev-2\"/\"d1-e2\"")))])?;
+    // Written again as a whole, nothing is left for them to hit.
+    let report = target.compact(&["--rewrite-all"])?;
+    if report["compaction"]["delete_files_removed"] != json!(3) {
+        return Err(format!("the three delete files should be gone: {report}"));
+    }
     tally::merged();
     Ok(())
 }

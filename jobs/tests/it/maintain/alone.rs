@@ -63,7 +63,7 @@ pub fn expire(tier: Tier) -> Result<(), String> {
 }
 
 /// PyIceberg reads the same at every kept snapshot, and knows no other.
-fn agrees(world: &World, kept: &[usize]) -> Result<(), String> {
+pub fn agrees(world: &World, kept: &[usize]) -> Result<(), String> {
     if SERVICES.python.is_none() {
         return Ok(());
     }

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{MUCH_LATER, World, ended, equal, hour_of, objects, stray, world};
+use super::{MUCH_LATER, World, ended, equal, hour_of, objects, stray, world_merged};
 use crate::{
     batches,
     faults::{self, FAULT},
@@ -24,6 +24,23 @@ pub static PAIRS: AtomicU64 = AtomicU64::new(0);
 pub fn expire_beside_dedupe(tier: Tier) -> Result<(), String> {
     let expire: fn(&Lake) -> Ran = |lake| here::run(lake, &["expire", "--older-than", "2025-06-06", "--yes"]);
     beside(tier, "expire-beside-dedupe", &batches::dedupe(3), expire)
+}
+
+/// A compaction of all there is, in several commits. A second one finds nothing to do.
+fn compaction() -> Vec<String> {
+    let words = ["compact", "--min-input-files", "2", "--delete-file-threshold", "1", "--include-active"];
+    let more = ["--max-commits", "3", "--min-copy-size-bytes", "1"];
+    words.into_iter().chain(more).map(str::to_owned).collect()
+}
+
+/// A whole compaction at every step of a merge.
+pub fn compact_beside_dedupe(tier: Tier) -> Result<(), String> {
+    beside(tier, "compact-beside-dedupe", &batches::dedupe(3), |lake| here::run(lake, &compaction()))
+}
+
+/// A whole merge at every step of a compaction.
+pub fn dedupe_beside_compact(tier: Tier) -> Result<(), String> {
+    beside(tier, "dedupe-beside-compact", &compaction(), |lake| here::run(lake, &batches::dedupe(3)))
 }
 
 /// A whole merge at every step of an expiry.
@@ -41,7 +58,8 @@ pub fn dedupe_beside_orphans(tier: Tier) -> Result<(), String> {
 /// Stops a run at every step, does something else, and lets it go on: the merge that one of them is has been done, and
 /// every kept snapshot is whole.
 fn beside(tier: Tier, name: &str, words: &[String], other: impl Fn(&Lake) -> Ran) -> Result<(), String> {
-    let mut world = world(tier, name, 3)?;
+    let mode = batches::MERGE_MODES[usize::from(name.contains("compact"))];
+    let mut world = world_merged(tier, name, 3, mode)?;
     stray(&world.lake, "data/stray.parquet");
     let files = hour_of(3);
     batches::place(&world.lake, 3, &files);
@@ -73,10 +91,16 @@ fn beside(tier: Tier, name: &str, words: &[String], other: impl Fn(&Lake) -> Ran
 pub fn faults(job: &str, fault: &str) -> Result<(), String> {
     let words: Vec<String> = match job {
         "expire" => ["expire", "--older-than", "1h", "--retain-last", "2", "--yes"].map(str::to_owned).into(),
+        "compact" => compaction(),
         _ => ["orphans", "--max-fraction", "1", "--yes"].map(str::to_owned).into(),
     };
-    let kept: &[usize] = if job == "expire" { &[2, 3] } else { &[0, 1, 2, 3] };
-    let mut world = world(Tier::Local, &format!("{job}-fault-{fault}"), 4)?;
+    let (hours, kept): (usize, &[usize]) = match job {
+        "expire" => (4, &[2, 3]),
+        "compact" => (2, &[1]),
+        _ => (4, &[0, 1, 2, 3]),
+    };
+    let mode = batches::MERGE_MODES[usize::from(job == "compact")];
+    let mut world = world_merged(Tier::Local, &format!("{job}-fault-{fault}"), hours, mode)?;
     stray(&world.lake, "data/stray.parquet");
     stray(&world.lake, "metadata/stray-m0.avro");
     world.lake.now = MUCH_LATER.to_owned();
@@ -96,9 +120,12 @@ pub fn faults(job: &str, fault: &str) -> Result<(), String> {
             let left = report["deleted"]["left"].as_u64().unwrap_or(0);
             let is_said = report["warnings"].to_string().contains("were not deleted");
             equal("a warning for what is left", &is_said, &(left > 0)).map_err(at)?;
-        } else if ran.exit != -1 {
+        } else if ran.exit != -1 && ran.reports[0]["compaction"]["commits"].as_u64().unwrap_or(0) == 0 {
             let is_harmless = objects(&world.lake).is_superset(&before);
             equal("a run that failed has deleted nothing", &is_harmless, &true).map_err(at)?;
+            if job == "compact" {
+                equal("and left nothing behind", &objects(&world.lake), &before).map_err(at)?;
+            }
         }
         ended(here::run(&world.lake, &words), 0).map_err(at)?;
         world.is_right(kept).map_err(at)?;
@@ -115,6 +142,10 @@ fn sweep(world: &World, job: &str) -> Result<BTreeMap<String, usize>, String> {
     let mut kinds = BTreeMap::new();
     for path in objects(&world.lake) {
         let extension = path.rsplit('.').next().unwrap_or_default().to_owned();
+        // How manifests are put together depends on which group was committed first.
+        if job == "compact" && extension != "parquet" {
+            continue;
+        }
         // Versions of the table are kept by the log, also those of a lost attempt's sibling.
         if extension != "json" || job == "orphans" {
             *kinds.entry(extension).or_default() += 1;

@@ -1,9 +1,11 @@
-//! Both jobs among merges, in random order.
+//! The three jobs among merges, in random order.
 
 use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
+
+use serde_json::json;
 
 use super::{MUCH_LATER, NEXT_DAY, World, ended, equal, objects, stray};
 use crate::{
@@ -17,15 +19,16 @@ use crate::{
 /// Trials that share the sequences.
 pub const TRIALS: u64 = 2;
 
-/// Merges, expiries and searches for orphans in random order: rows and kept snapshots stay as they were.
+/// Merges, compactions, expiries and searches for orphans in random order: rows and kept snapshots stay as they were.
 pub fn property(trial: u64) -> Result<(), String> {
     let mut seed = [11; 32];
     seed[0] = u8::try_from(trial).unwrap_or(0);
     let mut random = TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &seed));
     for sequence in 0..number("ETL_MAINTENANCE_SEQUENCES", 12).div_ceil(TRIALS) {
-        let operations = proptest::collection::vec((0..4u8, 1..4u32), 4..12);
+        let operations = proptest::collection::vec((0..6u8, 1..4u32), 4..12);
         let operations = operations.new_tree(&mut random).map_err(|error| error.to_string())?.current();
-        let lake = Lake::new(Tier::Local, &format!("maintain-{trial}-{sequence}"), &[batches::table()]);
+        let mode = batches::MERGE_MODES[sequence as usize % 2];
+        let lake = Lake::new(Tier::Local, &format!("maintain-{trial}-{sequence}"), &[batches::table_merged(mode)]);
         let mut world = World { lake, model: Model::default(), history: Vec::new() };
         let mut kept: Vec<usize> = Vec::new();
         for (index, (operation, number)) in operations.iter().enumerate() {
@@ -46,7 +49,22 @@ pub fn property(trial: u64) -> Result<(), String> {
                         world.history.push((id, world.model.clone()));
                     }
                 }
-                2 => {
+                2 | 3 => {
+                    world.lake.now = format!("2025-06-05T{index:02}:00:00Z");
+                    let how: &[&str] = match number {
+                        1 => &["--rewrite-all", "--min-copy-size-bytes", "1"],
+                        2 => &["--rewrite-all", "--sort", "temperature DESC, event_id"],
+                        _ => &["--min-input-files", "2", "--z-order", "event_time,temperature"],
+                    };
+                    let words = [&["compact", "--include-active"], how].concat();
+                    let ran = ended(here::run(&world.lake, &words), 0).map_err(at)?;
+                    if ran.reports[0]["status"] == json!("committed") {
+                        let id = ran.reports[0]["output"]["snapshot_after"].as_i64().ok_or("no snapshot")?;
+                        kept.push(world.history.len());
+                        world.history.push((id, world.model.clone()));
+                    }
+                }
+                4 => {
                     world.lake.now = NEXT_DAY.to_owned();
                     let last = number.to_string();
                     let words = ["expire", "--older-than", "0s", "--retain-last", &last, "--yes"];

@@ -9,6 +9,7 @@ mod select;
 mod sorted;
 mod z_order;
 
+pub use order::check_order;
 pub use rewrite::{Rewriter, Rewritten};
 pub use select::matching_files;
 

@@ -79,6 +79,12 @@ impl Order {
     }
 }
 
+/// Fails for an order that rows of the table cannot be sorted by. Looks at nothing but metadata.
+pub fn check_order(arrange: &Arrange, table: &Table) -> Result<()> {
+    let order = Order::of(arrange, table, &[])?;
+    order.map_or(Ok(()), |order| order.fields(table.metadata.current_schema()).map(drop))
+}
+
 fn table_order(table: &Table) -> Result<Vec<Key>> {
     let schema = table.metadata.current_schema();
     let order = table.metadata.default_sort_order();

@@ -122,10 +122,11 @@ impl Rewriter {
         rows_expected: u64,
     ) -> Result<(Vec<DataFile>, Counts)> {
         let partition = inputs[0].entry.data_file.partition().clone();
-        let mut writer = PartitionWriter::new(&options, partition, rows_expected)?;
+        let copies = group.arrange == Arrange::Pack && group.copied() > 0;
+        let mut writer = PartitionWriter::new(&options, partition, rows_expected, copies)?;
         let written = self.stop.unless(async {
             let mut counts = Counts::default();
-            let mut pieces = self.pieces(group, inputs, Some(writer.columns()))?;
+            let mut pieces = self.pieces(group, inputs, copies.then(|| writer.columns()))?;
             while let Some(piece) = pieces.try_next().await? {
                 counts.add(&piece);
                 match piece {

@@ -19,7 +19,7 @@ mod table;
 pub(crate) mod values;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use check_keys::{DUPLICATE_KEYS_MAX, DuplicateKey, FILES_MAX, check_keys};
 pub(crate) use query::context_of;

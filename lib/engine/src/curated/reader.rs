@@ -76,7 +76,7 @@ impl TableReader {
     }
 
     /// Reads these files, whatever the table's snapshots have.
-    pub(super) fn of_files(table: &Table, live: LiveFiles, schema: &spec::Schema) -> Result<Self> {
+    pub(crate) fn of_files(table: &Table, live: LiveFiles, schema: &spec::Schema) -> Result<Self> {
         let pool: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
         let shared = Shared {
             arrow: arrow_schema(schema)?,

@@ -41,6 +41,8 @@ pub(super) struct LayoutOptions<'a> {
     pub(super) searched_ids: &'a [i32],
     /// Top-level columns that files are sorted by.
     pub(super) sorting: Vec<SortingColumn>,
+    /// Files say where their pages begin. Either all row groups of a file do or none does.
+    pub(super) has_page_index: bool,
     /// Bytes that strings and binaries are cut to in Parquet's own statistics.
     pub(super) statistics_bytes_max: Option<usize>,
 }
@@ -100,6 +102,7 @@ fn writer_properties(descriptor: &SchemaDescriptor, options: &LayoutOptions<'_>)
         .set_data_page_row_count_limit(settings.page_rows)
         .set_dictionary_page_size_limit(settings.dictionary_bytes)
         .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_offset_index_disabled(!options.has_page_index)
         .set_statistics_truncate_length(options.statistics_bytes_max)
         .set_column_index_truncate_length(options.statistics_bytes_max);
     if !options.sorting.is_empty() {
@@ -117,7 +120,7 @@ fn writer_properties(descriptor: &SchemaDescriptor, options: &LayoutOptions<'_>)
                 .set_column_dictionary_enabled(path.clone(), !is_time(column));
         }
         let info = column.self_type().get_basic_info();
-        if info.has_id() && options.searched_ids.contains(&info.id()) {
+        if options.has_page_index && info.has_id() && options.searched_ids.contains(&info.id()) {
             properties = properties.set_column_statistics_enabled(path, EnabledStatistics::Page);
         }
     }

@@ -35,9 +35,14 @@ pub(crate) struct PartitionWriter {
 
 impl PartitionWriter {
     /// Prepares files for about so many rows, each of the options' target size. Rows come in the order of `sort_order`
-    /// where there is one: they are not sorted here.
-    pub(crate) fn new(options: &TableWriterOptions, partition: Struct, rows_expected: u64) -> Result<Self> {
-        let shared = Shared::new(options)?;
+    /// where there is one: they are not sorted here. Files that may take row groups over have no page index.
+    pub(crate) fn new(
+        options: &TableWriterOptions,
+        partition: Struct,
+        rows_expected: u64,
+        copies: bool,
+    ) -> Result<Self> {
+        let shared = Shared::with_page_index(options, !copies)?;
         Ok(Self {
             columns: SchemaDescriptor::new(Arc::clone(&shared.layout.parquet)),
             shared,

@@ -122,6 +122,7 @@ fn layout(options: &PositionDeleteOptions) -> Result<Layout> {
         modes: MetricsModes::full(&schema),
         searched_ids: &[FILE_PATH_ID, POS_ID],
         sorting: Vec::new(),
+        has_page_index: true,
         statistics_bytes_max: None,
     };
     Layout::new(schema, layout_options)

@@ -60,6 +60,11 @@ impl fmt::Debug for Shared {
 
 impl Shared {
     pub(super) fn new(options: &TableWriterOptions) -> Result<Self> {
+        Self::with_page_index(options, true)
+    }
+
+    /// With or without what row groups of other files may lack.
+    pub(super) fn with_page_index(options: &TableWriterOptions, has_page_index: bool) -> Result<Self> {
         let schema = &options.schema;
         let settings = FileSettings::new(&options.properties, options.zstd_level)?;
         let sort = match &options.sort_order {
@@ -73,6 +78,7 @@ impl Shared {
             modes: MetricsModes::new(schema, &options.properties, &options.key_field_ids),
             searched_ids: &searched_ids,
             sorting,
+            has_page_index,
             statistics_bytes_max: Some(STATISTICS_BYTES_MAX),
         };
         let mut layout = Layout::new(Arc::clone(schema), layout_options(Vec::new()))?;

@@ -1,4 +1,5 @@
 mod bounds;
+mod copy;
 mod deletes;
 mod limits;
 mod rows;

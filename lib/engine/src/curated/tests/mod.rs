@@ -4,5 +4,5 @@ mod columns;
 mod deletes;
 mod foreign;
 mod queries;
-mod support;
-mod synthetic;
+pub(crate) mod support;
+pub(crate) mod synthetic;

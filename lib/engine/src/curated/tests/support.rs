@@ -10,21 +10,21 @@ use lake::{S3Options, Storage, StorageOptions, StoreWrapper, Table, catalog::Poi
 use object_store::{ObjectStore, local::LocalFileSystem};
 use serde_json::{Map, Value, json};
 
-pub(super) fn fixtures() -> PathBuf {
+pub(crate) fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tables")
 }
 
-pub(super) fn expected(name: &str) -> Value {
+pub(crate) fn expected(name: &str) -> Value {
     serde_json::from_slice(&std::fs::read(fixtures().join(format!("expected/{name}.json"))).unwrap()).unwrap()
 }
 
 /// A storage whose bucket `foreign` is the fixtures' folder.
-pub(super) fn storage() -> Storage {
+pub(crate) fn storage() -> Storage {
     storage_of(Arc::new(LocalFileSystem::new_with_prefix(fixtures().join("objects")).unwrap()))
 }
 
 /// A storage in which every bucket is this store.
-pub(super) fn storage_of(store: Arc<dyn ObjectStore>) -> Storage {
+pub(crate) fn storage_of(store: Arc<dyn ObjectStore>) -> Storage {
     let s3 = S3Options {
         region: None,
         endpoint: Some("http://127.0.0.1:1".to_owned()),
@@ -47,7 +47,7 @@ impl StoreWrapper for Instead {
 }
 
 /// A table of the fixtures at its current version.
-pub(super) fn table(name: &str) -> Table {
+pub(crate) fn table(name: &str) -> Table {
     let locations = std::fs::read(fixtures().join("metadata_locations.json")).unwrap();
     let locations: Value = serde_json::from_slice(&locations).unwrap();
     let metadata_location = locations[name].as_str().unwrap().to_owned();
@@ -58,7 +58,7 @@ pub(super) fn table(name: &str) -> Table {
 }
 
 /// Rows as JSON, NULLs left out, sorted.
-pub(super) fn rows(batches: &[RecordBatch]) -> Vec<Value> {
+pub(crate) fn rows(batches: &[RecordBatch]) -> Vec<Value> {
     let row = |batch: &RecordBatch, row| {
         let schema = batch.schema();
         let columns = schema.fields().iter().zip(batch.columns());
@@ -69,7 +69,7 @@ pub(super) fn rows(batches: &[RecordBatch]) -> Vec<Value> {
     )
 }
 
-pub(super) fn sorted(mut rows: Vec<Value>) -> Vec<Value> {
+pub(crate) fn sorted(mut rows: Vec<Value>) -> Vec<Value> {
     // serde_json keeps the order of keys, so that rows are compared by their sorted text.
     rows.iter_mut().for_each(Value::sort_all_objects);
     rows.sort_by_key(Value::to_string);

@@ -19,15 +19,15 @@ use serde_json::{Value, json};
 use super::support::{rows, storage_of};
 use crate::{Result, TableReader, curated::RowOptions, types::field_id};
 
-pub(super) struct Synthetic {
-    pub(super) table: Table,
-    pub(super) live: LiveFiles,
+pub(crate) struct Synthetic {
+    pub(crate) table: Table,
+    pub(crate) live: LiveFiles,
     store: Arc<InMemory>,
 }
 
 impl Synthetic {
     /// A table with these columns (the last schema is the current one), partition fields and properties.
-    pub(super) fn new(schemas: &[Value], partition_fields: Value, properties: Value) -> Self {
+    pub(crate) fn new(schemas: &[Value], partition_fields: Value, properties: Value) -> Self {
         let schemas: Vec<Value> = schemas
             .iter()
             .enumerate()
@@ -53,7 +53,7 @@ impl Synthetic {
     }
 
     /// Adds a file of these columns: name, field id, values.
-    pub(super) async fn add(
+    pub(crate) async fn add(
         &mut self,
         content: DataContentType,
         sequence_number: i64,
@@ -94,12 +94,12 @@ impl Synthetic {
     }
 
     /// A data file.
-    pub(super) async fn data(&mut self, sequence_number: i64, columns: Vec<(&str, Option<i32>, ArrayRef)>) -> String {
+    pub(crate) async fn data(&mut self, sequence_number: i64, columns: Vec<(&str, Option<i32>, ArrayRef)>) -> String {
         self.add(DataContentType::Data, sequence_number, columns, |_| {}).await
     }
 
     /// A data file in a partition.
-    pub(super) async fn partitioned(&mut self, columns: Vec<(&str, Option<i32>, ArrayRef)>, values: Vec<Literal>) {
+    pub(crate) async fn partitioned(&mut self, columns: Vec<(&str, Option<i32>, ArrayRef)>, values: Vec<Literal>) {
         let partition = values.into_iter().map(Some).collect();
         self.add(DataContentType::Data, 1, columns, |file| {
             file.partition(partition);
@@ -109,7 +109,7 @@ impl Synthetic {
     }
 
     /// An equality delete file.
-    pub(super) async fn equality(&mut self, sequence_number: i64, columns: Vec<(&str, Option<i32>, ArrayRef)>) {
+    pub(crate) async fn equality(&mut self, sequence_number: i64, columns: Vec<(&str, Option<i32>, ArrayRef)>) {
         let ids = columns.iter().filter_map(|(_, id, _)| *id).collect();
         self.add(DataContentType::EqualityDeletes, sequence_number, columns, |file| {
             file.equality_ids(Some(ids));
@@ -117,19 +117,19 @@ impl Synthetic {
         .await;
     }
 
-    pub(super) fn reader(&self) -> TableReader {
+    pub(crate) fn reader(&self) -> TableReader {
         TableReader::of_files(&self.table, self.live.clone(), self.table.metadata.current_schema()).unwrap()
     }
 
     /// All rows that are alive, as JSON.
-    pub(super) async fn rows(&self) -> Result<Vec<Value>> {
+    pub(crate) async fn rows(&self) -> Result<Vec<Value>> {
         let reader = self.reader();
         let columns: Vec<_> = reader.schema().fields().iter().map(|field| field_id(field).unwrap()).collect();
         self.read(&columns, RowOptions::default()).await
     }
 
     /// Rows of some columns.
-    pub(super) async fn read(&self, columns: &[i32], options: RowOptions) -> Result<Vec<Value>> {
+    pub(crate) async fn read(&self, columns: &[i32], options: RowOptions) -> Result<Vec<Value>> {
         let reader = self.reader();
         let mut batches: Vec<RecordBatch> = Vec::new();
         for entry in &reader.live().data {
@@ -145,22 +145,22 @@ impl Synthetic {
     }
 }
 
-pub(super) fn column(id: i32, name: &str, data_type: &str) -> Value {
+pub(crate) fn column(id: i32, name: &str, data_type: &str) -> Value {
     json!({"id": id, "name": name, "required": false, "type": data_type})
 }
 
-pub(super) fn texts<const N: usize>(values: [Option<&str>; N]) -> ArrayRef {
+pub(crate) fn texts<const N: usize>(values: [Option<&str>; N]) -> ArrayRef {
     Arc::new(arrow::array::StringArray::from(values.to_vec()))
 }
 
-pub(super) fn ints<const N: usize>(values: [i32; N]) -> ArrayRef {
+pub(crate) fn ints<const N: usize>(values: [i32; N]) -> ArrayRef {
     Arc::new(arrow::array::Int32Array::from(values.to_vec()))
 }
 
-pub(super) fn longs<const N: usize>(values: [i64; N]) -> ArrayRef {
+pub(crate) fn longs<const N: usize>(values: [i64; N]) -> ArrayRef {
     Arc::new(arrow::array::Int64Array::from(values.to_vec()))
 }
 
-pub(super) fn cast(values: &ArrayRef, to: &DataType) -> ArrayRef {
+pub(crate) fn cast(values: &ArrayRef, to: &DataType) -> ArrayRef {
     arrow::compute::cast(values, to).unwrap()
 }
