@@ -124,10 +124,12 @@ impl Rewriter {
         let partition = inputs[0].entry.data_file.partition().clone();
         let copies = group.arrange == Arrange::Pack && group.copied() > 0;
         let mut writer = PartitionWriter::new(&options, partition, rows_expected, copies)?;
-        let written = self.stop.unless(async {
+        let written = async {
             let mut counts = Counts::default();
             let mut pieces = self.pieces(group, inputs, copies.then(|| writer.columns()))?;
-            while let Some(piece) = pieces.try_next().await? {
+            // Reading may be dropped at any moment; a file that is being stored may not: it could appear after it was
+            // taken back.
+            while let Some(piece) = self.stop.unless(pieces.try_next()).await? {
                 counts.add(&piece);
                 match piece {
                     Piece::Rows(batch) => writer.write(batch).await?,
@@ -137,7 +139,7 @@ impl Rewriter {
             let files = writer.close().await?;
             counts.check(&files)?;
             Ok((files, counts))
-        });
+        };
         let written = written.await;
         if written.is_err()
             && let Err(error) = writer.abort().await
