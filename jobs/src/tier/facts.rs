@@ -54,7 +54,8 @@ impl<'a> Places<'a> {
                 on_s3.insert(*zone, (bucket, if key.is_empty() { key } else { key + "/" }));
             }
         }
-        let is_local = |zone: &Zone| !on_s3.contains_key(zone) && !(*zone == Zone::Curated && table.is_none());
+        let is_nowhere = |zone: &Zone| *zone == Zone::Curated && table.is_none();
+        let is_local = |zone: &Zone| !on_s3.contains_key(zone) && !is_nowhere(zone);
         if on_s3.is_empty() && zones.iter().any(is_local) {
             let message = format!("{} lies in a folder, and storage classes are S3's", config.name);
             return Err(JobError::usage(message)
