@@ -5,6 +5,7 @@
 //! `etl expire` lets the old snapshots go.
 
 mod apply;
+mod commit;
 mod facts;
 
 use std::collections::BTreeSet;
