@@ -31,9 +31,11 @@ class Lake:
     def base(self) -> Path:
         return self.folder.with_name(self.folder.name + ".base")
 
-    def prepare(self, partition: str, history: list[dict], truth: list[dict]) -> None:
-        """Makes the base, unless it is there and made by the same program under the same contract."""
+    def prepare(self, partition: str, history: list[dict], truth: list[dict], settings: dict[str, str] | None = None) -> None:
+        """Makes the base, unless it is there and made by the same program under the same contract; `settings` are more
+        of the contract's."""
         text = CONTRACT.read_text()
+        text += "".join(f"  - {{property: {name}, value: {value}}}\n" for name, value in (settings or {}).items())
         if partition == "day":
             text = "".join(line for line in text.splitlines(keepends=True) if not line.endswith("# bucket\n"))
         made_by = self.folder.with_name(self.folder.name + ".json")
@@ -76,11 +78,15 @@ quarantine = "errors/"
 
     def dedupe(self, step: dict) -> tuple[Used, dict]:
         """Takes in one step; what that used, and etl's report."""
+        return self.run("dedupe", TABLE, "--start", step["start"], "--end", step["end"])
+
+    def run(self, *words: str) -> tuple[Used, dict]:
+        """Runs etl; what that used, and its report."""
         work = self.folder.parent
         report = work / "report.json"
         report.unlink(missing_ok=True)
         command = [self.etl, "--config", self.folder / "etl.toml", "--report", report, *self.options]
-        used = measure([*command, "dedupe", TABLE, "--start", step["start"], "--end", step["end"]], work / "etl.log")
+        used = measure([*command, *words], work / "etl.log")
         return used, json.loads(report.read_text().splitlines()[-1])
 
     def metadata(self) -> str:

@@ -180,15 +180,20 @@ def text(result: dict) -> str:
         f"rows: {rows}",
         ", ".join(f"{what}: {count:,}" for what, count in result["notes"].items()),
         "",
-        f"{'':22}{'wall min':>10}{'median':>10}{'CPU':>10}{'peak RSS':>11}{'× L0 wall':>11}{'× L0 CPU':>10}",
+        *table(result["measured"]),
     ]
-    for row in result["measured"]:
-        lines.append(
-            f"{row['name']:22}{row['wall_s_min']:8.2f} s{row['wall_s_median']:8.2f} s{row['cpu_s_median']:8.2f} s"
-            f"{row['peak_rss_bytes_max'] / GIB:7.2f} GiB{row['wall_ratio_median']:11.2f}{row['cpu_ratio_median']:10.2f}"
-        )
     lines += ["", *result["goal_lines"], "", "results: " + ("as counted independently" if result["right"] else "WRONG")]
     return "\n".join(lines)
+
+
+def table(measured: list[dict]) -> list[str]:
+    """What each program used, a line each."""
+    head = f"{'':22}{'wall min':>10}{'median':>10}{'CPU':>10}{'peak RSS':>11}{'× L0 wall':>11}{'× L0 CPU':>10}"
+    return [head] + [
+        f"{row['name']:22}{row['wall_s_min']:8.2f} s{row['wall_s_median']:8.2f} s{row['cpu_s_median']:8.2f} s"
+        f"{row['peak_rss_bytes_max'] / GIB:7.2f} GiB{row['wall_ratio_median']:11.2f}{row['cpu_ratio_median']:10.2f}"
+        for row in measured
+    ]
 
 
 def arguments() -> argparse.Namespace:
