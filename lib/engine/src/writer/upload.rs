@@ -115,9 +115,12 @@ impl Upload {
             drop(permit);
             sent
         });
-        // An upload that has failed needs no more parts.
-        let failure = multipart.failure();
-        failure.map_err(|error| self.failed(error))
+        // An upload that has failed needs no more parts. It is gone before that is said.
+        let Err(error) = multipart.failure() else { return Ok(()) };
+        if let Some(multipart) = self.multipart.take() {
+            multipart.abort(&self.location).await;
+        }
+        Err(self.failed(error))
     }
 
     /// The next part. All but the last have the same size, as some stores want it.
