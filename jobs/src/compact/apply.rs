@@ -16,7 +16,7 @@ use engine::{
 };
 use jiff::{SignedDuration, Timestamp};
 use lake::{Staging, Table};
-use plan::compact::{Compaction, PartitionKey};
+use plan::compact::{Arrange, Compaction, PartitionKey};
 use tokio::{sync::oneshot, task::JoinSet};
 
 use super::commit::discard;
@@ -129,7 +129,9 @@ impl<'a> Apply<'a> {
         report: &mut Report,
     ) -> Result<()> {
         let rewriter = self.rewriter(run, given_up, report)?;
-        let at_once = self.job.session_options().threads.max(1);
+        // A sort takes all the memory there is: two of them would starve each other where they merge what they spilled.
+        let sorts = run.plan.groups.iter().any(|group| group.arrange != Arrange::Pack);
+        let at_once = if sorts { 1 } else { self.job.session_options().threads.max(1) };
         let mut groups = run.plan.groups.iter();
         let mut done = 0;
         let name = run.table.name.to_string();
