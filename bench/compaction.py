@@ -17,7 +17,7 @@ from pathlib import Path
 from goals import GIB, Goal, ratio
 from lake import TABLE, Lake
 from process import Failed, Used, measure
-from run import python, say, size, summary, table
+from run import python, say, size, summary, table, told
 
 HERE = Path(__file__).parent
 FILE_BYTES, TARGET_BYTES = "5MiB", "256MiB"
@@ -47,11 +47,7 @@ def main() -> int:
     except Failed as failure:
         say(str(failure))
         return 1
-    result = bench.result()
-    print(json.dumps(result, indent=1) if args.json else text(result))
-    for problem in bench.problems:
-        say(f"WRONG: {problem}")
-    return 1 if bench.problems else 0
+    return told(bench.result(), args.json, text)
 
 
 class Compaction:

@@ -125,7 +125,8 @@ fn hour_of(hour: usize) -> Vec<File> {
     ]
 }
 
-fn ended(ran: Ran, exit: i32) -> Result<Ran, String> {
+/// What a run was, if it ended so.
+pub fn ended(ran: Ran, exit: i32) -> Result<Ran, String> {
     if ran.exit == exit {
         Ok(ran)
     } else {
@@ -133,7 +134,8 @@ fn ended(ran: Ran, exit: i32) -> Result<Ran, String> {
     }
 }
 
-fn equal<T: PartialEq + std::fmt::Debug>(what: &str, got: &T, expected: &T) -> Result<(), String> {
+/// One thing is as it should be; `what` says which.
+pub fn equal<T: PartialEq + std::fmt::Debug>(what: &str, got: &T, expected: &T) -> Result<(), String> {
     if got == expected { Ok(()) } else { Err(format!("{what}: {got:?} where {expected:?} is expected")) }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     case::{ContractChanges, usual_contract},
     faults::FAULT,
     lake::{Catalog, Lake, Ran, TableSetup, Tier},
+    maintain::{ended, equal},
     noise,
     services::{Bucket, SERVICES, send},
 };
@@ -189,18 +190,6 @@ impl World {
 
 fn raw(hour: usize) -> String {
     format!("raw/telemetry/2025/06/{:02}/{:02}/0.parquet", 4 + hour / 24, hour % 24)
-}
-
-fn ended(ran: Ran, exit: i32) -> Result<Ran, String> {
-    if ran.exit == exit {
-        Ok(ran)
-    } else {
-        Err(format!("ended {}, not {exit}: {}{}", ran.exit, ran.stdout, ran.stderr))
-    }
-}
-
-fn equal<T: PartialEq + std::fmt::Debug>(what: &str, got: &T, expected: &T) -> Result<(), String> {
-    if got == expected { Ok(()) } else { Err(format!("{what}: {got:?} where {expected:?} is expected")) }
 }
 
 fn says(ran: &Ran, words: &[&str]) -> Result<(), String> {

@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 use arrow::array::RecordBatch;
 use datafusion::{dataframe::DataFrame, physical_plan::execute_stream};
 use futures::TryStreamExt;
-use lake::{DataFileEntry, KeyScope, discard_staged, spec::DataFile};
+use lake::{DataFileEntry, KeyScope, spec::DataFile};
 
 use super::{
     Merge,
@@ -88,15 +88,7 @@ async fn stage_into(
     if written != expected {
         return Err(Error::Balance { read: expected, accounted: written });
     }
-    let added_deletes = match touched.write_deletes(&merge.delete_options()).await {
-        Ok(deletes) => deletes,
-        Err(error) => {
-            // The writer is closed: its files are taken back here.
-            let locations = added.iter().map(|file| file.file_path().to_owned()).collect();
-            discard_staged(&merge.storage, &merge.contract.table, locations).await;
-            return Err(error);
-        }
-    };
+    let added_deletes = touched.write_deletes(&merge.delete_options()).await?;
     Ok(Outcome::Staged {
         batch,
         added,
