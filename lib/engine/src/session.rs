@@ -75,15 +75,20 @@ impl Session {
         &self.options
     }
 
-    /// Bytes that operators have written to disk for want of memory, in the plans that have ended.
+    /// Bytes that sorts, and operators of plans that have ended, have written to disk for want of memory.
     pub fn spilled_bytes(&self) -> u64 {
         self.spilled_bytes.load(Relaxed)
+    }
+
+    /// Counts bytes that were written to disk for want of memory.
+    pub(crate) fn spilled(&self, bytes: u64) {
+        self.spilled_bytes.fetch_add(bytes, Relaxed);
     }
 
     /// A plan has ended: counts what its operators spilled.
     pub(crate) fn ended(&self, plan: &Arc<dyn ExecutionPlan>) {
         let spilled = plan.metrics().and_then(|metrics| metrics.spilled_bytes()).unwrap_or(0);
-        self.spilled_bytes.fetch_add(spilled as u64, Relaxed);
+        self.spilled(spilled as u64);
         plan.children().into_iter().for_each(|child| self.ended(child));
     }
 }

@@ -30,7 +30,8 @@ use tokio::{
 };
 
 use crate::{Error, Partitioner, Result, types::arrow_schema};
-use chunk::{Input, Slice, batch_bytes};
+pub(crate) use chunk::batch_bytes;
+use chunk::{Input, Slice};
 pub use options::{FileName, TableWriterOptions};
 pub(crate) use partition_writer::{PartitionWriter, can_copy};
 pub use position_deletes::{DeleteFileName, PositionDeleteOptions, PositionDeletes, write_position_deletes};

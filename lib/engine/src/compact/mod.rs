@@ -2,11 +2,14 @@
 //!
 //! Owns how rows get from the old files to the new ones. Refuses to know why these files, and what is committed when.
 
+mod keys;
 mod order;
 mod pieces;
 mod rewrite;
+mod run;
 mod select;
 mod sorted;
+mod spill;
 mod z_order;
 
 pub use order::check_order;

@@ -1,7 +1,5 @@
 //! By what rows are sorted: the table's sort order, terms, or a Z-order curve.
 
-use std::sync::Arc;
-
 use arrow::{
     array::{ArrayRef, RecordBatch},
     compute::SortOptions,
@@ -38,6 +36,16 @@ struct Term {
     options: SortOptions,
 }
 
+impl Key {
+    /// The table's columns that it is made of, by their places.
+    fn roots(&mut self) -> Vec<&mut usize> {
+        match self {
+            Self::Term(term) => term.path.first_mut().into_iter().collect(),
+            Self::Curve(curve) => curve.roots().collect(),
+        }
+    }
+}
+
 impl Order {
     /// The order of a group's rows; `None` where they stay as they come. Fails for columns that cannot be sorted by.
     pub(super) fn of(arrange: &Arrange, table: &Table, files: &[DataFileEntry]) -> Result<Option<Self>> {
@@ -58,6 +66,17 @@ impl Order {
             Key::Curve(curve) => curve.column(batch),
         };
         self.0.iter().map(column).collect()
+    }
+
+    /// The same order for rows that have no columns but those that it looks at, and which these are.
+    pub(super) fn alone(&self) -> (Self, Vec<usize>) {
+        let mut alone = self.clone();
+        let mut roots: Vec<usize> = alone.0.iter_mut().flat_map(Key::roots).map(|root| *root).collect();
+        roots.sort_unstable();
+        roots.dedup();
+        let place = |root: usize| roots.iter().position(|of| *of == root).unwrap_or(root);
+        alone.0.iter_mut().flat_map(Key::roots).for_each(|root| *root = place(*root));
+        (alone, roots)
     }
 
     /// How each of these columns is sorted.
@@ -125,16 +144,4 @@ pub(super) fn primitive(schema: &Schema, column: &str) -> std::result::Result<Ve
         Some((path, found)) if found.is_primitive() => Ok(path),
         _ => Err(format!("column {column} has no single value per row")),
     }
-}
-
-/// The sort columns behind the others.
-pub(super) fn with_keys(
-    batch: &RecordBatch,
-    order: &Order,
-    schema: &arrow::datatypes::SchemaRef,
-) -> Result<RecordBatch> {
-    let mut columns = batch.columns().to_vec();
-    columns.extend(order.columns(batch)?);
-    RecordBatch::try_new(Arc::clone(schema), columns)
-        .map_err(|source| Error::compute("failed to put rows and what they are sorted by together", source))
 }

@@ -21,8 +21,10 @@ use crate::{
     writer::can_copy,
 };
 
-/// Files that are opened ahead of the one that is written.
-const FILES_AHEAD: usize = 4;
+/// Files that are opened ahead of the one that is written, at most.
+const FILES_AHEAD_MAX: u64 = 4;
+/// They are no larger than this together: what is read ahead is in memory.
+const AHEAD_BYTES_MAX: u64 = 64 << 20;
 /// Batches of a file that are decoded ahead.
 const BATCHES_AHEAD: usize = 2;
 /// A first row group up to this size is fetched with the footer.
@@ -64,15 +66,28 @@ pub(super) fn pieces(
     copied: Option<SchemaDescriptor>,
 ) -> BoxStream<'static, Result<Piece>> {
     let copied = copied.map(Arc::new);
+    let largest = inputs.iter().map(|input| input.entry.data_file.file_size_in_bytes()).max().unwrap_or(0);
+    let files_ahead = (AHEAD_BYTES_MAX / largest.max(1)).clamp(1, FILES_AHEAD_MAX) as usize;
     stream::iter(inputs)
         .map(move |input| {
             let (reader, columns, copied) = (reader.clone(), Arc::clone(&columns), copied.clone());
             let task = SpawnedTask::spawn(async move { open(&reader, input, &columns, copied.as_deref()).await });
             async { task.join().await.map_err(|source| Error::compute("failed to open a data file", source))? }
         })
-        .buffered(FILES_AHEAD)
+        .buffered(files_ahead)
         .try_flatten()
         .boxed()
+}
+
+/// The rows of the files, all of them decoded.
+pub(super) fn decoded(
+    reader: TableReader,
+    files: Vec<DataFileEntry>,
+    columns: Arc<[i32]>,
+) -> BoxStream<'static, Result<RecordBatch>> {
+    let inputs = files.into_iter().map(|entry| Input { entry, how: How::Decode });
+    let rows = |piece| std::future::ready(Ok(if let Piece::Rows(batch) = piece { Some(batch) } else { None }));
+    pieces(reader, inputs.collect(), columns, None).try_filter_map(rows).boxed()
 }
 
 async fn open(
@@ -127,8 +142,8 @@ fn nans_of_each(entry: &DataFileEntry, row_groups: usize) -> HashMap<i32, u64> {
     counts.filter(|(_, count)| **count == 0 || row_groups == 1).map(|(id, count)| (*id, *count)).collect()
 }
 
-/// Decodes on a task of its own, some batches ahead of who takes them.
-fn ahead(mut batches: BoxStream<'static, Result<RecordBatch>>) -> BoxStream<'static, Result<RecordBatch>> {
+/// Makes batches on a task of its own, some ahead of who takes them.
+pub(super) fn ahead(mut batches: BoxStream<'static, Result<RecordBatch>>) -> BoxStream<'static, Result<RecordBatch>> {
     let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
     let task = SpawnedTask::spawn(async move {
         while let Some(batch) = batches.next().await {

@@ -58,6 +58,11 @@ impl ZOrder {
         columns.iter().map(axis).collect::<Result<_>>().map(Self)
     }
 
+    /// The columns that it goes through, by their places.
+    pub(super) fn roots(&mut self) -> impl Iterator<Item = &mut usize> {
+        self.0.iter_mut().filter_map(|axis| axis.path.first_mut())
+    }
+
     /// Each row's place on the curve.
     pub(super) fn column(&self, batch: &RecordBatch) -> Result<ArrayRef> {
         let axes = self.0.iter().map(|axis| axis.places(&column_at(batch, &axis.path)?));

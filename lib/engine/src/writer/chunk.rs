@@ -98,7 +98,7 @@ impl Chunk {
 
 /// Bytes that a batch's rows need, without what they share with other batches: views count the strings they show, not
 /// the buffers they show them from.
-pub(super) fn batch_bytes(batch: &RecordBatch) -> usize {
+pub(crate) fn batch_bytes(batch: &RecordBatch) -> usize {
     batch.columns().iter().map(column_bytes).sum()
 }
 

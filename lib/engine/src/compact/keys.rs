@@ -1,0 +1,154 @@
+//! The keys that rows are sorted by, as bytes that compare like them, and the ranges that they are cut into.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::RecordBatch,
+    error::ArrowError,
+    row::{RowConverter, Rows, SortField},
+};
+
+use super::order::Order;
+use crate::{Error, Result, curated::TableReader};
+
+/// Keys that ranges are cut by, at most.
+const SAMPLED_KEYS_MAX: u64 = 128 << 10;
+
+/// Makes the keys of rows. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Keys {
+    order: Arc<Order>,
+    converter: Arc<RowConverter>,
+}
+
+impl Keys {
+    /// Of the rows that a reader reads, in the table's columns.
+    pub(super) fn new(order: Order, reader: &TableReader) -> Result<Self> {
+        let fields = order.fields(reader.table().metadata.current_schema())?;
+        let fields = fields.iter().zip(order.options());
+        let fields = fields.map(|(field, options)| SortField::new_with_options(field.data_type().clone(), options));
+        let converter = RowConverter::new(fields.collect()).map_err(failed)?;
+        Ok(Self { order: Arc::new(order), converter: Arc::new(converter) })
+    }
+
+    /// The key of each row.
+    pub(super) fn of(&self, batch: &RecordBatch) -> Result<Rows> {
+        self.converter.convert_columns(&self.order.columns(batch)?).map_err(failed)
+    }
+
+    /// The same for rows that have no columns but those that keys are made of, and which these are by their places.
+    pub(super) fn alone(&self) -> (Self, Vec<usize>) {
+        let (order, roots) = self.order.alone();
+        (Self { order: Arc::new(order), converter: Arc::clone(&self.converter) }, roots)
+    }
+}
+
+fn failed(source: ArrowError) -> Error {
+    Error::compute("failed to sort rows", source)
+}
+
+/// Some of the keys, evenly spread over those that come.
+#[derive(Debug)]
+pub(super) struct Sample {
+    keys: Vec<Vec<u8>>,
+    one_of: u64,
+    seen: u64,
+}
+
+impl Sample {
+    /// Of about so many keys that will come.
+    pub(super) fn of(count: u64) -> Self {
+        Self { keys: Vec::new(), one_of: count.div_ceil(SAMPLED_KEYS_MAX).max(1), seen: 0 }
+    }
+
+    /// Takes some of these.
+    pub(super) fn add(&mut self, keys: &Rows) {
+        for key in keys {
+            if self.seen.is_multiple_of(self.one_of) {
+                self.keys.push(key.data().to_vec());
+            }
+            self.seen += 1;
+        }
+    }
+
+    /// About so many ranges, with about as many of the keys in each.
+    pub(super) fn cut(mut self, count: usize) -> Ranges {
+        self.keys.sort_unstable();
+        let mut ranges = Ranges { cuts: Vec::new() };
+        for cut in 1..count {
+            let Some(key) = self.keys.get(cut * self.keys.len() / count) else { break };
+            match ranges.cuts.last_mut() {
+                // It would fill a range by itself.
+                Some(last) if last.key == *key => last.is_frequent = true,
+                _ => ranges.cuts.push(Cut { key: key.clone(), is_frequent: false }),
+            }
+        }
+        ranges
+    }
+}
+
+/// Ranges of keys, in order. Between two cuts is one, from the first cut to before the second; a cut that is a frequent
+/// key is a range of its own.
+#[derive(Debug)]
+pub(super) struct Ranges {
+    cuts: Vec<Cut>,
+}
+
+#[derive(Debug)]
+struct Cut {
+    key: Vec<u8>,
+    is_frequent: bool,
+}
+
+impl Ranges {
+    /// How many there are; some may have no keys.
+    pub(super) fn len(&self) -> usize {
+        2 * self.cuts.len() + 1
+    }
+
+    /// Which range a key is in.
+    pub(super) fn of(&self, key: &[u8]) -> usize {
+        let cuts = self.cuts.partition_point(|cut| cut.key.as_slice() <= key);
+        match cuts.checked_sub(1).map(|last| &self.cuts[last]) {
+            Some(last) if last.is_frequent && last.key == key => 2 * cuts - 1,
+            _ => 2 * cuts,
+        }
+    }
+
+    /// Whether a range can have no more than one key.
+    pub(super) fn is_one_key(range: usize) -> bool {
+        range % 2 == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranges(keys: &[&str], count: usize) -> Ranges {
+        let keys = keys.iter().map(|key| key.as_bytes().to_vec()).collect();
+        Sample { keys, one_of: 1, seen: 0 }.cut(count)
+    }
+
+    #[test]
+    fn keys_are_cut_into_equal_parts() {
+        let ranges = ranges(&["h", "b", "f", "d", "a", "c", "g", "e"], 4);
+        let places = ["", "a", "b", "c", "d", "e", "f", "g", "z"].map(|key| ranges.of(key.as_bytes()));
+        assert_eq!(places, [0, 0, 0, 2, 2, 4, 4, 6, 6]);
+        assert_eq!(ranges.len(), 7);
+    }
+
+    #[test]
+    fn a_frequent_key_is_a_range_of_its_own() {
+        let ranges = ranges(&["a", "k", "k", "k", "k", "k", "k", "z"], 4);
+        let places = ["a", "j", "k", "l", "z"].map(|key| ranges.of(key.as_bytes()));
+        assert_eq!(places, [0, 0, 1, 2, 2]);
+        assert_eq!(places.map(Ranges::is_one_key), [false, false, true, false, false]);
+    }
+
+    #[test]
+    fn without_keys_there_is_one_range() {
+        let ranges = ranges(&[], 16);
+        assert_eq!((ranges.len(), ranges.of(b"a")), (1, 0));
+    }
+}
