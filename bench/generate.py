@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the raw files of a workload by seed.
 
-    generate.py w1|w2|w4|w7 [--scale S] [--seed N] [--into DIR]
+    generate.py w1|w2|w4|w5|w7 [--scale S] [--seed N] [--into DIR]
 
 Prints the folder, ${ETL_CACHE}/bench/<workload>-<scale>-<seed> unless told otherwise: raw/YYYY/MM/DD/HH/*.parquet and
 data.json, which lists the steps a lake takes: history (one a day, clean), then what is measured. A folder that is
@@ -86,6 +86,15 @@ def workload(name: str, scale: float) -> Workload:
         share = 0.05 if name == "w2" else 0.0
         batch = Batch(scaled(3_000_000), files(3_000_000), arrival, seconds=60, update_share=share)
         return Workload(scaled(15_000_000), arrival - timedelta(seconds=10), [batch])
+    if name == "w5":
+        # An hour each, so that all of them land in one day: 250M rows make about 2,000 files of 5 MiB.
+        rows = scaled(250_000_000)
+        hours = min(24, -(-rows // 15_000_000))
+        batches = [
+            Batch(rows // hours, files(min(rows, 15_000_000)), week_end + timedelta(hours=hour), seconds=300, number=hour)
+            for hour in range(hours)
+        ]
+        return Workload(scaled(2_100_000), week_end, batches)
     if name == "w7":
         batches = [
             Batch(scaled(50_000), 2, week_end + timedelta(hours=hour), seconds=300, number=hour) for hour in range(12)
@@ -266,7 +275,7 @@ def cache() -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Makes the raw files of a workload by seed.")
-    parser.add_argument("workload", choices=["w1", "w2", "w4", "w7"])
+    parser.add_argument("workload", choices=["w1", "w2", "w4", "w5", "w7"])
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--into", type=Path, help="the folder")

@@ -129,7 +129,7 @@ impl<'a> Apply<'a> {
         report: &mut Report,
     ) -> Result<()> {
         let rewriter = self.rewriter(run, given_up, report)?;
-        // A sort takes all the memory there is: two of them would starve each other where they merge what they spilled.
+        // A sort takes the memory and the cores that there are: a second one would find too little.
         let sorts = run.plan.groups.iter().any(|group| group.arrange != Arrange::Pack);
         let at_once = if sorts { 1 } else { self.job.session_options().threads.max(1) };
         let mut groups = run.plan.groups.iter();

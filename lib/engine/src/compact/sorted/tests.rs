@@ -15,9 +15,9 @@ use crate::{
 };
 
 const FILES: i64 = 64;
-const ROWS_PER_FILE: i64 = 4_000;
+const ROWS_PER_FILE: i64 = 2_000;
 /// A range is an eighth of what has to be sorted, and what is gathered a half.
-const MEMORY_LIMIT_BYTES: u64 = 24 << 20;
+const MEMORY_LIMIT_BYTES: u64 = 12 << 20;
 
 /// Rows of a number and a text that is longer than a view has in itself. `number` gets the file and the row.
 async fn table(number: impl Fn(i64, i64) -> i64) -> (Synthetic, Vec<i64>) {
