@@ -39,7 +39,7 @@ pub struct Inspect {
 impl Inspect {
     /// Shows them.
     pub async fn run(&self, job: &Job) -> Result<Exit> {
-        let upkeeper = Upkeeper::new(job);
+        let upkeeper = Upkeeper::new(job, false);
         for config in job.tables(&self.tables)? {
             let step = job.program.progress.step(&config.name.to_string(), "reading manifests");
             let facts = job.program.interrupt.stops(facts::facts(self, job, &upkeeper, config)).await??;

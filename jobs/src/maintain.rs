@@ -9,7 +9,7 @@ use clap::Args;
 use contract::{Duration, TableName};
 use jiff::Timestamp;
 use plan::{
-    maintain::{Action, Budget, Facts, Step, TablePlan, decide},
+    maintain::{Action, Budget, Facts, Step, TablePlan, Upkeep, decide},
     prices::Dollars,
 };
 
@@ -23,7 +23,7 @@ use crate::{
     upkeep::{Limits, Looked, Upkeeper},
 };
 
-/// Do what tables need: compact, expire, orphans; within a budget.
+/// Do what tables need: compact, expire, orphans, tier; within a budget.
 #[derive(Debug, Args)]
 #[command(
     before_help = "\
@@ -32,9 +32,9 @@ Examples:
   etl maintain --yes --budget-time 30m          for a schedule: every night
   etl maintain curated.telemetry --budget-dollars 0.50",
     after_help = "\
-Each job runs by the rules of its table, as etl compact, etl expire and etl orphans without options do. Tables that save most come first.
+Each job runs by the rules of its table, as etl compact, etl expire, etl orphans and etl tier without options do. Tables that save most come first.
 What does not fit into the budget is left for the next run, and said; so is what a job refuses, which a person should look at.
---budget-time ends no step that has begun, and a compaction begins no new group after it. Dollars are those of requests: the machine that does the work is not in them."
+--budget-time ends no step that has begun, and a compaction begins no new group after it. Dollars are those of requests and retrieval: the machine that does the work is not in them."
 )]
 pub struct Maintain {
     /// Tables; all of etl.toml unless said
@@ -45,9 +45,12 @@ pub struct Maintain {
     /// Read and write again at most this much (10GiB)
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     budget_bytes: Option<u64>,
-    /// Spend at most this much on requests (0.50)
+    /// Spend at most this much on requests and retrieval (0.50)
     #[arg(long, value_name = "DOLLARS")]
     budget_dollars: Option<Dollars>,
+    /// Move objects by tags and lifecycle rules of their buckets, as etl tier --lifecycle does
+    #[arg(long)]
+    lifecycle: bool,
 }
 
 impl Maintain {
@@ -55,7 +58,7 @@ impl Maintain {
     pub async fn run(&self, job: &Job) -> Result<Exit> {
         let started = job.program.now();
         let tables = job.tables(&self.tables)?;
-        let upkeeper = Upkeeper::new(job);
+        let upkeeper = Upkeeper::new(job, self.lifecycle);
         let mut found = BTreeMap::new();
         for config in &tables {
             found.insert(config.name.clone(), upkeeper.look_at_all(config).await);
@@ -84,20 +87,25 @@ fn facts(found: &Found) -> Vec<Facts> {
     found.iter().filter_map(of).collect()
 }
 
-/// Whether what deletes may be carried out, asked once for all tables.
+/// Whether what cannot be taken back may be carried out, asked once for all tables.
 async fn agreed(job: &Job, plans: &[TablePlan], found: &Found) -> Result<bool> {
-    let asked: Vec<&TablePlan> = plans.iter().filter(|plan| plan.running().any(|step| step.job.deletes())).collect();
+    let asks = |plan: &&TablePlan| plan.running().any(|step| step.job.consequence().is_some());
+    let asked: Vec<&TablePlan> = plans.iter().filter(asks).collect();
     if asked.is_empty() || job.program.globals.dry_run {
         return Ok(true);
     }
     let mut shown = String::new();
-    for plan in asked {
+    for plan in &asked {
         _ = writeln!(shown, "{}", plan.table);
         for step in planned(plan, found.get(&plan.table)) {
             report_text::step(&mut shown, &step, Paint::PLAIN);
         }
     }
-    job.agrees(&shown, "delete objects for good").await
+    let runs = |job: &Upkeep| plans.iter().any(|plan| plan.running().any(|step| step.job == *job));
+    let mut consequences: Vec<_> =
+        Upkeep::ALL.iter().filter(|job| runs(job)).filter_map(|job| job.consequence()).collect();
+    consequences.dedup();
+    job.agrees(&shown, &consequences.join(", and ")).await
 }
 
 /// The steps with the plan of each job.
@@ -168,7 +176,8 @@ impl Run<'_> {
                 if let Some(why) = self.budget.out_of_time(self.elapsed_ms()) {
                     (step.step.action, step.step.why) = (Action::Later, why);
                 } else {
-                    let limits = Limits { bytes: step.step.bytes_max, time: self.time_left() };
+                    let Step { bytes_max, dollars_max, .. } = step.step;
+                    let limits = Limits { bytes: bytes_max, time: self.time_left(), dollars: dollars_max };
                     let done = self.upkeeper.carry_out(step.step.job, limits, config).await;
                     failed = failed.or_else(|| done.error.as_ref().map(|error| of_step(&step.step, error)));
                     take_over(&done, report);
@@ -201,6 +210,7 @@ fn take_over(done: &Report, report: &mut Report) {
     match done.status {
         Status::Committed => report.status = Status::Committed,
         Status::Deleted if report.status != Status::Committed => report.status = Status::Deleted,
+        Status::Moved if report.status == Status::Unchanged => report.status = Status::Moved,
         _ => {}
     }
     let (output, of_step) = (&mut report.output, &done.output);

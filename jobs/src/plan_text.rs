@@ -78,9 +78,7 @@ fn tiers(text: &mut String, tiers: &Tiers) {
         let plan::tier::BucketRule { bucket, prefix, class, days, .. } = rule;
         _ = writeln!(text, "  rule s3://{bucket}/{prefix}* with tag {}={class} after {days} days", plan::tier::TAG);
     }
-    if !tiers.transitions.is_empty() {
-        _ = writeln!(text, "  prices: {}", tiers.prices);
-    }
+    money(text, tiers.money.as_ref());
 }
 
 /// `3 raw objects, 4.0 GiB, STANDARD → GLACIER: $0.01 once, saves $0.07 a month`.

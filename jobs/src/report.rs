@@ -118,7 +118,8 @@ pub struct StepReport {
 impl StepReport {
     /// The job ran and changed something.
     pub fn has_changed(&self) -> bool {
-        self.report.as_ref().is_some_and(|report| matches!(report.status, Status::Committed | Status::Deleted))
+        let is_change = |status| matches!(status, Status::Committed | Status::Deleted | Status::Moved);
+        self.report.as_ref().is_some_and(|report| is_change(report.status))
     }
 }
 
@@ -156,7 +157,7 @@ impl Plan {
             Self::Expire(ExpirePlan::KeepAll(_)) => Some("every snapshot is kept"),
             Self::Orphans(OrphansPlan::NoOrphans(_)) => Some("there is nothing to delete"),
             Self::Compact(CompactPlan::KeepAll(_)) => Some("every file stays as it is"),
-            Self::Tier(TierPlan::NoTransitions(_)) => Some("every object lies where it should"),
+            Self::Tier(TierPlan::NoTransitions(tiers)) => Some(tiers.idle()),
             Self::Restore(plan) if plan.restores.is_empty() => Some("nothing more has to be asked for"),
             _ => None,
         }

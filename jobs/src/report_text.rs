@@ -438,6 +438,7 @@ mod tests {
             why: why.to_owned(),
             bytes: 0,
             bytes_max: None,
+            dollars_max: None,
             money: None,
         };
         let mut expired = report.clone();

@@ -10,7 +10,10 @@ mod restore;
 
 use clap::{Args, Subcommand, ValueEnum};
 use contract::{Contract, TableName};
-use plan::tier::{TierPlan, Way, Zone, decide};
+use plan::{
+    prices::Dollars,
+    tier::{TierPlan, Way, Zone, decide},
+};
 
 use self::{facts::Places, restore::RestoreArgs};
 use crate::{
@@ -20,8 +23,11 @@ use crate::{
     report::{Plan, Report},
 };
 
+/// Why a table's objects stay where they were written.
+const NO_RULES: &str = "its contract has no etl.tier.raw and no etl.tier.curated";
+
 /// Move old objects to colder storage classes, or bring archived ones back.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
     before_help = "\
@@ -51,6 +57,9 @@ pub struct Tier {
     /// Raw partitions that are older than the ledger remembers are in the table: they may be archived
     #[arg(long)]
     pub forgotten: bool,
+    /// Pay at most this much for the moves of one table: those that save most for their cost come first (0.50)
+    #[arg(long, value_name = "DOLLARS")]
+    pub max_dollars: Option<Dollars>,
 }
 
 /// What `etl tier` does beside moving objects to colder classes.
@@ -89,11 +98,21 @@ impl Tier {
         job.each_table(&tables, async |table, report| self.run_table(job, table, report).await).await
     }
 
-    async fn run_table(&self, job: &Job, config: &TableConfig, report: &mut Report) -> Result<()> {
-        let contract = job.contract(config)?;
+    /// Why there is nothing to look at in a table, from its contract and location alone; `None` where there is.
+    pub async fn nothing(&self, job: &Job, config: &TableConfig) -> Result<Option<String>> {
+        if self.has_no_rules(&job.contract(config)?) {
+            return Ok(Some(NO_RULES.to_owned()));
+        }
         let places = Places::of(job, config, ZoneWord::zones(self.zone)).await?;
+        Ok(places.is_none().then(|| "it lies in a folder, and storage classes are S3's".to_owned()))
+    }
+
+    /// Runs it for one table.
+    pub async fn run_table(&self, job: &Job, config: &TableConfig, report: &mut Report) -> Result<()> {
+        let contract = job.contract(config)?;
+        let places = Places::on_s3(job, config, ZoneWord::zones(self.zone)).await?;
         if self.has_no_rules(&contract) && !self.lifecycle {
-            report.reason = Some("its contract has no etl.tier.raw and no etl.tier.curated".to_owned());
+            report.reason = Some(NO_RULES.to_owned());
             return Ok(());
         }
         let step = job.program.progress.step(&config.name.to_string(), "listing objects and their classes");
@@ -111,7 +130,7 @@ impl Tier {
                 Err(JobError::new(Kind::Failed, reasons.join("; ")))
             }
             TierPlan::NoTransitions(tiers) => {
-                report.reason = Some("every object lies where it should".to_owned());
+                report.reason = Some(tiers.idle().to_owned());
                 report.kept = tiers.kept;
                 Ok(())
             }

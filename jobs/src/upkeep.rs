@@ -10,6 +10,7 @@ use plan::{
     compact::CompactPlan,
     expire::ExpirePlan,
     maintain::{Outlook, Upkeep, Would},
+    prices::Dollars,
 };
 
 use crate::{
@@ -21,12 +22,14 @@ use crate::{
     machine,
     orphans::{Orphans, Surroundings},
     report::{Plan, Report},
+    tier::Tier,
 };
 
 /// The jobs, and what they share in one run.
 pub struct Upkeeper<'a> {
     job: &'a Job,
     surroundings: Surroundings<'a>,
+    tier: Tier,
 }
 
 /// A job's plan in short, and its report of a dry run.
@@ -44,6 +47,8 @@ pub struct Limits {
     pub bytes: Option<u64>,
     /// After this long nothing new is begun.
     pub time: Option<Duration>,
+    /// What moves of objects may cost.
+    pub dollars: Option<Dollars>,
 }
 
 /// What `etl expire` would let go, without the files that this frees: from the table's metadata alone.
@@ -57,9 +62,15 @@ pub fn compaction(table: &Table, live: &LiveFiles, contract: &Contract, now: Tim
 }
 
 impl<'a> Upkeeper<'a> {
-    /// Does nothing yet.
-    pub fn new(job: &'a Job) -> Self {
-        Self { job, surroundings: Surroundings::new(job) }
+    /// Does nothing yet. Objects move as `etl tier` moves them, with `--lifecycle` or without it.
+    pub fn new(job: &'a Job, lifecycle: bool) -> Self {
+        let tier = Tier { lifecycle, ..Tier::default() };
+        Self { job, surroundings: Surroundings::new(job), tier }
+    }
+
+    /// Why `etl tier` does not look at a table's objects; `None` where it does.
+    pub async fn not_tiered(&self, config: &TableConfig) -> Result<Option<String>> {
+        self.tier.nothing(self.job, config).await
     }
 
     /// What each job would do to a table.
@@ -82,6 +93,7 @@ impl<'a> Upkeeper<'a> {
             Some(Plan::Compact(plan)) => Outlook::of_compact(plan, &job.prices().await?),
             Some(Plan::Expire(plan)) => Outlook::of_expire(plan),
             Some(Plan::Orphans(plan)) => Outlook::of_orphans(plan),
+            Some(Plan::Tier(plan)) => Outlook::of_tier(plan),
             _ => {
                 let why = report.reason.clone().unwrap_or_else(|| "it has no plan".to_owned());
                 Outlook { job: upkeep, would: Would::Nothing { why } }
@@ -120,6 +132,16 @@ impl<'a> Upkeeper<'a> {
             }
             Upkeep::Expire => Expire::default().run_table(job, config, report).await,
             Upkeep::Orphans => Orphans::default().run_table(job, &self.surroundings, config, report).await,
+            Upkeep::Tier => match self.not_tiered(config).await? {
+                Some(why) => {
+                    report.reason = Some(why);
+                    Ok(())
+                }
+                None => {
+                    let tier = Tier { max_dollars: limits.dollars, ..self.tier.clone() };
+                    tier.run_table(job, config, report).await
+                }
+            },
         }
     }
 }

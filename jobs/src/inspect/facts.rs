@@ -79,6 +79,7 @@ pub async fn facts(
             Outlook::of_compact(&upkeep::compaction(&table, &live, &contract, job.program.now()), &prices),
             Outlook::of_expire(&plan),
             orphans,
+            tier(inspect, upkeeper, config).await?,
         ],
         prices,
         partitions_shown: inspect.partitions,
@@ -87,6 +88,16 @@ pub async fn facts(
 
 fn unknown(job: Upkeep, why: &str) -> Outlook {
     Outlook { job, would: Would::Unknown { why: why.to_owned() } }
+}
+
+async fn tier(inspect: &Inspect, upkeeper: &Upkeeper<'_>, config: &TableConfig) -> Result<Outlook> {
+    if inspect.storage {
+        return Ok(upkeeper.look(Upkeep::Tier, config).await?.outlook);
+    }
+    Ok(match upkeeper.not_tiered(config).await? {
+        Some(why) => Outlook { job: Upkeep::Tier, would: Would::Nothing { why } },
+        None => unknown(Upkeep::Tier, "--storage lists the objects with their classes"),
+    })
 }
 
 /// What lies below the table's location, from the list that `etl orphans` works with.

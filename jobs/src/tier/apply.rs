@@ -26,7 +26,7 @@ pub async fn apply(job: &Job, tiers: Tiers, report: &mut Report) -> Result<()> {
     let _step = job.program.progress.step(&tiers.table.to_string(), &what);
     let mut moves = Moves::default();
     let done = carry_out(job, classes, &tiers, &mut moves, report).await;
-    report.kept = tiers.kept;
+    (report.kept, report.money) = (tiers.kept, tiers.money);
     if moves.changed() {
         report.status = Status::Moved;
     }

@@ -38,8 +38,8 @@ pub struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    /// Those of the zones. A folder has no storage classes.
-    pub async fn of(job: &'a Job, config: &'a TableConfig, zones: &[Zone]) -> Result<Self> {
+    /// Those of the zones; `None` where they lie in a folder, which has no storage classes.
+    pub async fn of(job: &'a Job, config: &'a TableConfig, zones: &[Zone]) -> Result<Option<Self>> {
         let lake = job.lake().await?;
         let table = lake.table(&config.name).await?;
         let template = template(config)?;
@@ -57,11 +57,17 @@ impl<'a> Places<'a> {
         let is_nowhere = |zone: &Zone| *zone == Zone::Curated && table.is_none();
         let is_local = |zone: &Zone| !on_s3.contains_key(zone) && !is_nowhere(zone);
         if on_s3.is_empty() && zones.iter().any(is_local) {
-            let message = format!("{} lies in a folder, and storage classes are S3's", config.name);
-            return Err(JobError::usage(message)
-                .with_help("etl tier works on raw zones and tables whose location begins with s3://"));
+            return Ok(None);
         }
-        Ok(Self { job, config, lake, classes: lake.storage.classes()?, table, zones: on_s3 })
+        Ok(Some(Self { job, config, lake, classes: lake.storage.classes()?, table, zones: on_s3 }))
+    }
+
+    /// Those of the zones; an error where they lie in a folder.
+    pub async fn on_s3(job: &'a Job, config: &'a TableConfig, zones: &[Zone]) -> Result<Self> {
+        Self::of(job, config, zones).await?.ok_or_else(|| {
+            JobError::usage(format!("{} lies in a folder, and storage classes are S3's", config.name))
+                .with_help("etl tier works on raw zones and tables whose location begins with s3://")
+        })
     }
 
     /// Everything in the raw zone, each with when it arrived and whether it is in the table.
@@ -152,6 +158,7 @@ impl Tier {
             rules_differ: false,
             rule_places,
             versioned: Vec::new(),
+            cost_max: self.max_dollars,
             prices: places.job.prices().await?,
             now: places.job.program.now(),
         };

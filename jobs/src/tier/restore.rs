@@ -104,7 +104,7 @@ impl RestoreArgs {
     async fn run_table(&self, job: &Job, config: &TableConfig, report: &mut Report) -> Result<()> {
         let interval = self.interval(config)?;
         report.interval = interval;
-        let places = Places::of(job, config, ZoneWord::zones(self.zone)).await?;
+        let places = Places::on_s3(job, config, ZoneWord::zones(self.zone)).await?;
         let step = job.program.progress.step(&config.name.to_string(), "looking for archived objects");
         let request = job.program.interrupt.stops(self.request(&places, interval)).await??;
         drop(step);

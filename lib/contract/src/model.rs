@@ -314,7 +314,7 @@ pub enum MergeMode {
 }
 
 /// A span of time in seconds, written `15m`, `48h`, `7d`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Duration {
     /// Whole seconds.
     pub seconds: u64,

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// A maintenance job, in the order in which they do the most: what compaction replaces is for `expire` to let go one day,
-/// and what a killed `expire` leaves is for `orphans` to find.
+/// what a killed `expire` leaves is for `orphans` to find, and nobody pays for moving what has gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Upkeep {
@@ -30,15 +30,21 @@ pub enum Upkeep {
     Expire,
     /// Deletes what nothing refers to.
     Orphans,
+    /// Moves old objects to colder storage classes.
+    Tier,
 }
 
 impl Upkeep {
     /// All, in their order.
-    pub const ALL: [Self; 3] = [Self::Compact, Self::Expire, Self::Orphans];
+    pub const ALL: [Self; 4] = [Self::Compact, Self::Expire, Self::Orphans, Self::Tier];
 
-    /// It deletes for good: a person agrees first.
-    pub fn deletes(self) -> bool {
-        self != Self::Compact
+    /// What a person agrees to first, completing "it would …"; `None` for what can be taken back.
+    pub fn consequence(self) -> Option<&'static str> {
+        match self {
+            Self::Compact => None,
+            Self::Expire | Self::Orphans => Some("delete objects for good"),
+            Self::Tier => Some("change what objects cost and how fast they can be read"),
+        }
     }
 
     /// The job's name on the command line.
@@ -47,6 +53,7 @@ impl Upkeep {
             Self::Compact => "compact",
             Self::Expire => "expire",
             Self::Orphans => "orphans",
+            Self::Tier => "tier",
         }
     }
 }
@@ -104,6 +111,9 @@ pub struct Step {
     /// It is to do no more than this: the budget's last bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_max: Option<u64>,
+    /// It is to cost no more than this, where there is a budget: what was planned, or the budget's last dollars.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dollars_max: Option<Dollars>,
     /// What it costs and saves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub money: Option<Money>,

@@ -21,7 +21,7 @@ use crate::{
     Interval,
     objects::ObjectKind,
     orphans::Kept,
-    prices::{Dollars, Prices, StorageClass},
+    prices::{Dollars, Money, Prices, StorageClass},
 };
 
 /// S3 charges smaller objects as this size in Standard-IA, and its lifecycle rules leave them alone.
@@ -29,6 +29,9 @@ pub const BYTES_MIN: u64 = 128 * 1024;
 
 /// A transition that does not pay within this time is not made: nobody knows what becomes of the object after it.
 pub const PAYBACK_MONTHS_MAX: i64 = 12;
+
+/// What a reason begins with that a limit keeps an object for.
+const LEFT: &str = "left for the next run";
 
 /// The tag by which lifecycle rules know what they may move; its value is the class.
 pub const TAG: &str = "etl-tier";
@@ -94,6 +97,8 @@ pub struct Facts {
     pub rule_places: Vec<RulePlace>,
     /// Buckets among theirs that keep what is replaced as an older version.
     pub versioned: Vec<String>,
+    /// What the moves may cost together; what is over it is left for the next run.
+    pub cost_max: Option<Dollars>,
     /// What S3 charges.
     pub prices: Prices,
     /// The time.
@@ -186,6 +191,9 @@ pub struct Tiers {
     pub rule_places: Vec<RulePlace>,
     /// Whose prices.
     pub prices: String,
+    /// What all moves cost and save.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub money: Option<Money>,
 }
 
 /// An object that goes to another class.
@@ -207,6 +215,9 @@ pub struct Transition {
     pub cost: Dollars,
     /// What lying there saves, each month.
     pub saving_per_month: Dollars,
+    /// The age from which objects go there.
+    #[serde(default)]
+    pub age: Duration,
     /// Why.
     pub reason: String,
 }
@@ -242,6 +253,16 @@ pub struct RulePlace {
     pub bucket: String,
     /// What the ids of the rules for one zone of a table begin with.
     pub id_prefix: String,
+}
+
+impl Tiers {
+    /// Why nothing moves, when nothing does.
+    pub fn idle(&self) -> &'static str {
+        match self.kept.iter().any(|kept| kept.reason.starts_with(LEFT)) {
+            true => "what would move costs more than it may",
+            false => "every object lies where it should",
+        }
+    }
 }
 
 impl RulePlace {

@@ -35,6 +35,7 @@ fn inspect(tier: Tier) -> Result<(), String> {
     equal("files of all partitions", &json!(in_partitions), &health["data"]["files"])?;
     equal("not listed", &health["storage"]["listed"], &json!(false))?;
     equal("orphans are not known", &job(&health, "orphans")["would"], &json!("unknown"))?;
+    equal("nothing is tiered", &job(&health, "tier")["would"], &json!("nothing"))?;
 
     // What expire would free is what expire finds, to the byte and the cent.
     let dry = ended(later(&mut world.lake, MUCH_LATER, &["expire", "--dry-run"]), 0)?;
@@ -62,14 +63,16 @@ fn maintain(tier: Tier) -> Result<(), String> {
     let dry = ended(later(&mut world.lake, MUCH_LATER, &["maintain", "--dry-run"]), 0)?;
     equal("status", &dry.reports[0]["status"], &json!("planned"))?;
     let jobs: Vec<_> = steps(&dry.reports[0]).iter().map(|step| step["job"].clone()).collect();
-    equal("the order", &jobs, &vec![json!("compact"), json!("expire"), json!("orphans")])?;
-    for step in steps(&dry.reports[0]) {
+    equal("the order", &jobs, &["compact", "expire", "orphans", "tier"].map(|job| json!(job)).to_vec())?;
+    for step in steps(&dry.reports[0]).iter().filter(|step| step["job"] != "tier") {
         equal("a reason", &step["why"].as_str().is_some_and(|why| !why.is_empty()), &true)?;
         equal("the plan", &step["report"]["plan"]["decision"].is_string(), &true)?;
     }
+    let not_tiered = json!("its contract has no etl.tier.raw and no etl.tier.curated");
+    equal("no rules", &step(&dry.reports[0], "tier")?["why"], &not_tiered)?;
     equal("objects after a dry run", &objects(&world.lake), &before)?;
     let asked = ended(later(&mut world.lake, MUCH_LATER, &["maintain"]), 2)?;
-    equal("steps are said", &steps(&asked.reports[0]).len(), &3)?;
+    equal("steps are said", &steps(&asked.reports[0]).len(), &4)?;
     equal("objects without an answer", &objects(&world.lake), &before)?;
     if tier == Tier::Local {
         world.lake.now = MUCH_LATER.to_owned();

@@ -36,6 +36,7 @@ fn step(outlook: &Outlook, left: &mut Budget) -> Step {
         why: why.to_owned(),
         bytes: 0,
         bytes_max: None,
+        dollars_max: None,
         money: None,
     };
     match &outlook.would {
@@ -43,13 +44,21 @@ fn step(outlook: &Outlook, left: &mut Budget) -> Step {
         Would::Unknown { why } => without(Action::Skip, why),
         Would::Refuse { why } => without(Action::Refused, why),
         Would::Act { what, why, bytes, money } => {
-            let cost = money.as_ref().map_or(Dollars::ZERO, |money| money.cost.dollars);
+            let mut cost = money.as_ref().map_or(Dollars::ZERO, |money| money.cost.dollars);
             let mut step =
                 Step { what: what.clone(), bytes: *bytes, money: money.clone(), ..without(Action::Run, why) };
             // A compaction is made of parts: as many as fit.
             if let Some(fits) = left.bytes.filter(|left| outlook.job == Upkeep::Compact && (1..*bytes).contains(left)) {
                 (step.bytes, step.bytes_max) = (fits, Some(fits));
                 step.why = format!("{why}; as far as the {} reach that are left of --budget-bytes", size(fits));
+            }
+            // So are moves; and what the jobs before them leave may cost more to move than what was found.
+            if let Some(dollars) = left.dollars.filter(|left| outlook.job == Upkeep::Tier && *left > Dollars::ZERO) {
+                if dollars < cost {
+                    cost = dollars;
+                    step.why = format!("{why}; as far as the {dollars} reach that are left of --budget-dollars");
+                }
+                step.dollars_max = Some(cost);
             }
             match left.does_not_fit(step.bytes, cost) {
                 Some(reason) => (step.action, step.why) = (Action::Later, reason),

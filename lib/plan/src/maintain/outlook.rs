@@ -2,6 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
+use contract::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Upkeep;
@@ -12,6 +13,7 @@ use crate::{
     orphans::OrphansPlan,
     prices::{Amount, Money, Prices, Request, StorageClass},
     text::{count, size, thousands},
+    tier::{TierPlan, Tiers, Way, Zone, totals},
 };
 
 /// Reasons that a line names.
@@ -110,6 +112,18 @@ impl Outlook {
         };
         Self { job: Upkeep::Orphans, would }
     }
+
+    /// Of a plan of `etl tier`.
+    pub fn of_tier(plan: &TierPlan) -> Self {
+        let would = match plan {
+            TierPlan::Refused { reasons } => Would::Refuse { why: reasons.join("; ") },
+            TierPlan::NoTransitions(tiers) => Would::Nothing { why: stay(tiers) },
+            TierPlan::Transitions(tiers) => {
+                Would::Act { what: moves(tiers), why: ages(tiers), bytes: 0, money: tiers.money.clone() }
+            }
+        };
+        Self { job: Upkeep::Tier, would }
+    }
 }
 
 /// `write 72 files, 1.6 MiB, again as about 65, drop 2 delete files`.
@@ -193,6 +207,41 @@ fn deletion(totals: &[KindTotal]) -> String {
     let data = totals.iter().find(|total| total.kind == ObjectKind::DataFile).map_or(0, |total| total.files);
     let of_data = if data == 0 { String::new() } else { format!(" ({} of data)", thousands(data)) };
     format!("delete {}{of_data}, {}", count(files, "file"), size(bytes))
+}
+
+/// `move 12 raw objects, 4.0 GiB, STANDARD → GLACIER; take the tag off 1 object`.
+fn moves(tiers: &Tiers) -> String {
+    let verb = if tiers.way == Way::Copy { "move" } else { "tag" };
+    let of = |total: crate::tier::TransitionTotal| {
+        let objects = count(total.files, &format!("{} object", total.zone));
+        format!("{verb} {objects}, {}, {} → {}", size(total.bytes), total.from.word(), total.to)
+    };
+    let mut parts: Vec<_> = totals(&tiers.transitions).into_iter().map(of).collect();
+    if !tiers.untagged.is_empty() {
+        parts.push(format!("take the tag off {}", count(tiers.untagged.len() as u64, "object")));
+    }
+    if parts.is_empty() { "write the buckets' lifecycle rules".to_owned() } else { parts.join("; ") }
+}
+
+/// `12 raw objects older than 90d; 3 curated objects older than 180d`.
+fn ages(tiers: &Tiers) -> String {
+    let mut sums: BTreeMap<(Zone, Duration), u64> = BTreeMap::new();
+    tiers.transitions.iter().for_each(|of| *sums.entry((of.zone, of.age)).or_default() += 1);
+    let texts: Vec<_> = sums
+        .into_iter()
+        .map(|((zone, age), objects)| format!("{} older than {age}", count(objects, &format!("{zone} object"))))
+        .collect();
+    match (texts.is_empty(), tiers.untagged.first()) {
+        (false, _) => texts.join("; "),
+        (true, Some(untag)) => untag.reason.clone(),
+        (true, None) => "the contract asks for other ones than there are".to_owned(),
+    }
+}
+
+fn stay(tiers: &Tiers) -> String {
+    let reasons = tiers.kept.iter().map(|kept| (kept.reason.as_str(), kept.files));
+    let texts = most_frequent(reasons, |objects| count(objects, "object"));
+    if texts.is_empty() { "there is no object".to_owned() } else { texts }
 }
 
 /// `30 older than 5d, in no branch or tag; 1 named by --snapshot-id`.

@@ -166,8 +166,28 @@ impl Amount {
         if self.parts.is_empty() {
             return format!("{}{unit}", self.dollars);
         }
-        let parts: Vec<_> = self.parts.iter().map(|part| part.of.as_str()).collect();
-        format!("{}{unit}: {}", self.dollars, parts.join(" + "))
+        let mut text = format!("{}{unit}: ", self.dollars);
+        for (index, Part { dollars, of }) in self.parts.iter().enumerate() {
+            text += match (index, *dollars < Dollars::ZERO) {
+                (0, false) => "",
+                (0, true) => "− ",
+                (_, false) => " + ",
+                (_, true) => " − ",
+            };
+            text += of;
+        }
+        text
+    }
+}
+
+/// With each part of the other as a negative one.
+impl Sub for Amount {
+    type Output = Self;
+
+    fn sub(mut self, other: Self) -> Self {
+        self.dollars = self.dollars - other.dollars;
+        self.parts.extend(other.parts.into_iter().map(|part| Part { dollars: -part.dollars, ..part }));
+        self
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Amount, Prices, Request, StorageClass};
 use crate::objects::KindTotal;
 
 /// What carrying out a plan costs, and what it saves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Money {
     /// Once, for requests and retrieval. The machine that does it is not in it.
     pub cost: Amount,

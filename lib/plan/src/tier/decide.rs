@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use contract::{ColdClass, Duration, Hold, TierRule};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
-use super::{BYTES_MIN, Facts, Listed, Need, PAYBACK_MONTHS_MAX, Taken, TierPlan, Tiers, Transition, Untag, Way, Zone};
+use super::{
+    BYTES_MIN, Facts, LEFT, Listed, Need, PAYBACK_MONTHS_MAX, Taken, TierPlan, Tiers, Transition, Untag, Way, Zone,
+};
 use crate::{
     objects::ObjectKind,
     orphans::Kept,
-    prices::{Dollars, Request, StorageClass, Stored},
+    prices::{Amount, Dollars, Money, Request, StorageClass, Stored},
 };
 
 /// Decides. The same facts give the same plan.
@@ -22,7 +24,7 @@ pub fn decide(facts: &Facts) -> TierPlan {
         );
         return TierPlan::Refused { reasons: vec![reason] };
     }
-    let mut kept: BTreeMap<String, Kept> = BTreeMap::new();
+    let mut kept = Keeps::default();
     let mut transitions = Vec::new();
     let mut untagged = Vec::new();
     for object in &facts.objects {
@@ -32,11 +34,12 @@ pub fn decide(facts: &Facts) -> TierPlan {
                 if !follows_tag && is_followed(facts, object) {
                     untagged.push(Untag { location: object.location.clone(), reason: reason.clone() });
                 }
-                let kept = kept.entry(reason.clone()).or_insert_with(|| Kept { reason, files: 0, bytes: 0 });
-                kept.files += 1;
-                kept.bytes += object.bytes;
+                kept.add(reason, object.bytes);
             }
         }
+    }
+    if let Some(max) = facts.cost_max {
+        transitions = within(max, transitions, &mut kept);
     }
     transitions.sort_by(|a, b| a.location.cmp(&b.location));
     untagged.sort_by(|a, b| a.location.cmp(&b.location));
@@ -44,7 +47,8 @@ pub fn decide(facts: &Facts) -> TierPlan {
     let tiers = Tiers {
         table: facts.table.clone(),
         way: facts.way,
-        kept: kept.into_values().collect(),
+        kept: kept.0.into_values().collect(),
+        money: total(facts, &transitions),
         transitions,
         untagged,
         rules: facts.rules.clone(),
@@ -52,6 +56,54 @@ pub fn decide(facts: &Facts) -> TierPlan {
         prices: facts.prices.to_string(),
     };
     if none { TierPlan::NoTransitions(tiers) } else { TierPlan::Transitions(tiers) }
+}
+
+/// Objects that stay, counted by reason.
+#[derive(Default)]
+struct Keeps(BTreeMap<String, Kept>);
+
+impl Keeps {
+    fn add(&mut self, reason: String, bytes: u64) {
+        let kept = self.0.entry(reason.clone()).or_insert_with(|| Kept { reason, files: 0, bytes: 0 });
+        kept.files += 1;
+        kept.bytes += bytes;
+    }
+}
+
+/// Those that may be paid for: what saves most for its cost comes first.
+fn within(max: Dollars, mut transitions: Vec<Transition>, kept: &mut Keeps) -> Vec<Transition> {
+    let product = |saving: Dollars, cost: Dollars| i128::from(saving.nanos) * i128::from(cost.nanos);
+    transitions.sort_by(|a, b| {
+        let (of_a, of_b) = (product(a.saving_per_month, b.cost), product(b.saving_per_month, a.cost));
+        of_b.cmp(&of_a).then_with(|| a.location.cmp(&b.location))
+    });
+    let mut left = max;
+    let mut fits = |transition: &Transition| {
+        let fits = transition.cost <= left;
+        if fits {
+            left = left - transition.cost;
+        } else {
+            kept.add(format!("{LEFT} by --max-dollars {}", max.rate()), transition.bytes);
+        }
+        fits
+    };
+    transitions.retain(|transition| fits(transition));
+    transitions
+}
+
+/// What the moves cost and save together, by their classes; nothing when nothing moves.
+fn total(facts: &Facts, transitions: &[Transition]) -> Option<Money> {
+    let mut sizes: BTreeMap<(StorageClass, ColdClass), Vec<u64>> = BTreeMap::new();
+    for Transition { from, to, bytes, .. } in transitions {
+        sizes.entry((*from, *to)).or_default().push(*bytes);
+    }
+    let mut total = Money { prices: facts.prices.to_string(), ..Money::default() };
+    for ((from, to), sizes) in sizes {
+        let (cost, saving) = money(facts, &sizes, from, to);
+        total.cost += cost;
+        total.saving_per_month += saving;
+    }
+    (!transitions.is_empty()).then_some(total)
 }
 
 /// An object that is not moved now.
@@ -152,7 +204,7 @@ fn stays(facts: &Facts, object: &Listed, from: StorageClass, time: Timestamp, to
     if object.modified > before(facts.now, Duration { seconds: u64::from(days_min) * DAY_SECONDS }) {
         return Some(format!("written less than {days_min}d ago, for which {} is charged anyway", from.word()));
     }
-    let (cost, saving) = money(facts, object, from, to);
+    let (cost, saving) = dollars(facts, object, from, to);
     if saving <= Dollars::ZERO {
         return Some(format!("{} would cost more for objects of its size", to));
     }
@@ -211,7 +263,7 @@ fn is_held(object: &Listed, hold: Hold) -> bool {
 }
 
 fn transition(facts: &Facts, object: &Listed, from: StorageClass, time: Timestamp, rule: TierRule) -> Transition {
-    let (cost, saving_per_month) = money(facts, object, from, rule.class);
+    let (cost, saving_per_month) = dollars(facts, object, from, rule.class);
     let zone = object.needed.zone();
     let what = match zone {
         Zone::Raw => "arrived before",
@@ -226,24 +278,33 @@ fn transition(facts: &Facts, object: &Listed, from: StorageClass, time: Timestam
         to: rule.class,
         cost,
         saving_per_month,
+        age: rule.age,
         reason: format!("{what} {time}, older than {}", rule.age),
     }
 }
 
-/// What the move costs once, and saves each month.
-fn money(facts: &Facts, object: &Listed, from: StorageClass, to: ColdClass) -> (Dollars, Dollars) {
+/// What one move costs once, and saves each month.
+fn dollars(facts: &Facts, object: &Listed, from: StorageClass, to: ColdClass) -> (Dollars, Dollars) {
+    let (cost, saving) = money(facts, &[object.bytes], from, to);
+    (cost.dollars, saving.dollars)
+}
+
+/// What moving objects of these sizes costs once, and saves each month.
+fn money(facts: &Facts, sizes: &[u64], from: StorageClass, to: ColdClass) -> (Amount, Amount) {
     let (prices, to) = (&facts.prices, StorageClass::from(to));
     let stored = |class| {
         let mut stored = Stored::default();
-        prices.add(class, object.bytes, &mut stored);
-        prices.stored(class, stored).dollars
+        sizes.iter().for_each(|bytes| prices.add(class, *bytes, &mut stored));
+        prices.stored(class, stored)
     };
-    let cost = match facts.way {
-        Way::Copy => prices.requests(to, Request::Put, 1).dollars + prices.retrieval(from, object.bytes).dollars,
+    let objects = sizes.len() as u64;
+    let (mut cost, also) = match facts.way {
+        Way::Copy => (prices.requests(to, Request::Put, objects), prices.retrieval(from, sizes.iter().sum())),
         Way::Lifecycle => {
-            prices.requests(from, Request::Put, 1).dollars + prices.requests(to, Request::Transition, 1).dollars
+            (prices.requests(from, Request::Put, objects), prices.requests(to, Request::Transition, objects))
         }
     };
+    cost += also;
     (cost, stored(from) - stored(to))
 }
 

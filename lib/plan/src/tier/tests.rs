@@ -67,6 +67,7 @@ fn facts(objects: Vec<Listed>) -> Facts {
         rules_differ: false,
         rule_places: Vec::new(),
         versioned: Vec::new(),
+        cost_max: None,
         prices: prices(),
         now: time("2025-06-01T00:00:00Z"),
     }
@@ -224,6 +225,36 @@ fn a_transition_must_pay() {
     // A copy out of Standard-IA pays for reading it.
     assert_snapshot!(of_bytes(256 << 10, "STANDARD_IA"), @"going to GLACIER costs more than it saves in 12 months");
     assert_eq!(of_bytes(100 << 20, "STANDARD_IA"), "GLACIER");
+}
+
+/// A limit of money goes to what saves most for its cost, and what is left over is said.
+#[test]
+fn moves_cost_no_more_than_they_may() {
+    let of_mib = |day, mib: u64| Listed { bytes: mib << 20, ..raw(day) };
+    let mut facts = facts(vec![of_mib("2025-01-01", 1), of_mib("2025-01-02", 100), of_mib("2025-01-03", 10)]);
+    let TierPlan::Transitions(all) = decide(&facts) else { panic!("all of them move") };
+    assert_eq!(all.transitions.len(), 3);
+    let money = all.money.unwrap();
+    assert_snapshot!(money.cost.explained(), @"under $0.01: 3 PUT × 0.03 $/1,000 Glacier Flexible Retrieval");
+    assert_snapshot!(money.saving_per_month.explained_per_month(), @"under $0.01 a month: 111.0 MiB × 0.023 $/GiB-month Standard − 111.1 MiB × 0.0036 $/GiB-month Glacier Flexible Retrieval − 24.0 KiB × 0.023 $/GiB-month Standard for names and metadata");
+    let sum = |of: fn(&Transition) -> Dollars| all.transitions.iter().map(of).sum::<Dollars>();
+    assert_eq!(money.cost.dollars, sum(|transition| transition.cost));
+    let rounded = money.saving_per_month.dollars - sum(|transition| transition.saving_per_month);
+    assert!(rounded.nanos.abs() <= 3, "each object is rounded once: {rounded:?}");
+
+    // Two of them cost 60,000 nano-dollars.
+    facts.cost_max = Some(Dollars { nanos: 89_999 });
+    assert_snapshot!(decide(&facts), @"
+    keep 1 files, 1048576 bytes: left for the next run by --max-dollars 0.000089999
+    move s3://b/raw/2025-01-02.parquet (104857600 bytes) STANDARD → GLACIER, 0.00003 $, saves 0.001894247 $ a month: arrived before 2025-01-03T00:00:00Z, older than 90d
+    move s3://b/raw/2025-01-03.parquet (10485760 bytes) STANDARD → GLACIER, 0.00003 $, saves 0.000189167 $ a month: arrived before 2025-01-04T00:00:00Z, older than 90d
+    ");
+    facts.cost_max = Some(Dollars { nanos: 90_000 });
+    assert!(matches!(decide(&facts), TierPlan::Transitions(tiers) if tiers.transitions.len() == 3));
+    facts.cost_max = Some(Dollars::ZERO);
+    let TierPlan::NoTransitions(none) = decide(&facts) else { panic!("there is no money") };
+    assert_eq!(none.idle(), "what would move costs more than it may");
+    assert_eq!(none.money, None);
 }
 
 #[test]

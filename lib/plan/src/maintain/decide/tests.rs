@@ -52,6 +52,53 @@ fn each_job_runs_where_it_has_something_to_do() {
     ");
 }
 
+/// What goes is gone before anybody pays for moving it.
+#[test]
+fn objects_move_last() {
+    let facts = table("t", Upkeep::ALL.map(|job| act(job, 0, 1, 0)).into_iter().rev().collect());
+    assert_snapshot!(text(&[facts], Budget::default()), @"
+    curated.t
+    run compact: do compact: it pays
+    run expire: do expire: it pays
+    run orphans: do orphans: it pays
+    run tier: do tier: it pays
+    ");
+    let asks = Upkeep::ALL.map(|job| job.consequence().unwrap_or("nothing"));
+    assert_eq!(
+        asks,
+        [
+            "nothing",
+            "delete objects for good",
+            "delete objects for good",
+            "change what objects cost and how fast they can be read"
+        ]
+    );
+}
+
+/// Moves are made of parts: as many as the budget pays for.
+#[test]
+fn the_last_dollars_are_for_moves() {
+    let of = |name, cost, saving| table(name, vec![act(Upkeep::Expire, 0, 10, saving), act(Upkeep::Tier, 0, cost, 0)]);
+    let budget = Budget { dollars: Some(Dollars { nanos: 1_000_000_000 }), ..Budget::default() };
+    let facts = [of("a", 50, 4), of("b", 300, 3), of("c", 1, 2)];
+    assert_snapshot!(text(&facts, budget), @"
+    curated.a
+    run expire: do expire: it pays
+    run tier: do tier: it pays
+    curated.b
+    run expire: do expire: it pays
+    run tier: do tier: it pays; as far as the $0.30 reach that are left of --budget-dollars
+    curated.c
+    later expire: do expire: it would cost $0.10, and $0 of --budget-dollars are left
+    later tier: do tier: it would cost $0.01, and $0 of --budget-dollars are left
+    ");
+    let limits = |budget| decide(&facts, budget).iter().map(|plan| plan.steps[1].dollars_max).collect::<Vec<_>>();
+    let cents = |cents| Some(Dollars { nanos: cents * 10_000_000 });
+    // Also what fits is held to what was planned: the jobs before it may leave more to move.
+    assert_eq!(limits(budget), [cents(50), cents(30), None]);
+    assert_eq!(limits(Budget::default()), [None; 3]);
+}
+
 #[test]
 fn nothing_to_do_is_a_plan_too() {
     let facts = table("t", vec![other(Upkeep::Expire, |why| Would::Nothing { why })]);

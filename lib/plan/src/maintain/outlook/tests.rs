@@ -1,3 +1,4 @@
+use contract::ColdClass;
 use insta::assert_snapshot;
 
 use super::*;
@@ -5,7 +6,8 @@ use crate::{
     compact::{Arrange, Group, GroupFile, How, Kept, PartitionKey},
     expire::{RefVerdict, RefWord, SnapshotVerdict},
     orphans::{Found, Orphan},
-    prices::{PriceList, RegionPrices},
+    prices::{Dollars, PriceList, RegionPrices},
+    tier::{Transition, Untag},
 };
 
 fn text(outlook: &Outlook) -> String {
@@ -105,6 +107,72 @@ fn of_orphans() {
     because no version of the table refers to them
     0 bytes again, costs $0, saves $0.09 a month: 4.0 GiB × 0.023 $/GiB-month Standard
     ");
+}
+
+#[test]
+fn of_tier() {
+    let days = |days: u64| Duration { seconds: days * 86_400 };
+    let transition = |zone, to, age| Transition {
+        location: "s3://b/x".to_owned(),
+        etag: "e".to_owned(),
+        bytes: 2 << 30,
+        zone,
+        from: StorageClass::Standard,
+        to,
+        cost: Dollars { nanos: 30_000 },
+        saving_per_month: Dollars { nanos: 38_800_000 },
+        age: days(age),
+        reason: String::new(),
+    };
+    let kept = |reason: &str, files| crate::orphans::Kept { reason: reason.to_owned(), files, bytes: 1 };
+    let amount = |cents: i64| Amount::one(Dollars { nanos: cents * 10_000_000 }, format!("{cents} cents"));
+    let mut tiers = Tiers {
+        table: "curated.t".parse().unwrap(),
+        way: Way::Copy,
+        kept: vec![kept("in GLACIER already", 40), kept("younger than 30d", 200)],
+        transitions: vec![
+            transition(Zone::Curated, ColdClass::StandardIa, 60),
+            transition(Zone::Raw, ColdClass::Glacier, 90),
+            transition(Zone::Raw, ColdClass::Glacier, 90),
+        ],
+        untagged: Vec::new(),
+        rules: Vec::new(),
+        rule_places: Vec::new(),
+        prices: "ours".to_owned(),
+        money: Some(Money { cost: amount(3), saving_per_month: amount(12), prices: "ours".to_owned() }),
+    };
+    let act = |tiers: &Tiers| text(&Outlook::of_tier(&TierPlan::Transitions(tiers.clone())));
+    assert_snapshot!(act(&tiers), @"
+    tier would move 2 raw objects, 4.0 GiB, STANDARD → GLACIER; move 1 curated object, 2.0 GiB, STANDARD → STANDARD_IA
+    because 2 raw objects older than 90d; 1 curated object older than 60d
+    0 bytes again, costs $0.03: 3 cents, saves $0.12 a month: 12 cents
+    ");
+    (tiers.way, tiers.money) = (Way::Lifecycle, None);
+    tiers.transitions.truncate(1);
+    tiers.untagged = vec![Untag { location: "s3://b/y".to_owned(), reason: "held".to_owned() }];
+    assert_snapshot!(act(&tiers), @"
+    tier would tag 1 curated object, 2.0 GiB, STANDARD → STANDARD_IA; take the tag off 1 object
+    because 1 curated object older than 60d
+    0 bytes again, unknown
+    ");
+    tiers.transitions.clear();
+    assert_snapshot!(act(&tiers), @"
+    tier would take the tag off 1 object
+    because held
+    0 bytes again, unknown
+    ");
+    tiers.untagged.clear();
+    assert_snapshot!(act(&tiers), @"
+    tier would write the buckets' lifecycle rules
+    because the contract asks for other ones than there are
+    0 bytes again, unknown
+    ");
+    let nothing = |tiers: &Tiers| text(&Outlook::of_tier(&TierPlan::NoTransitions(tiers.clone())));
+    assert_snapshot!(nothing(&tiers), @"tier nothing: 200 objects: younger than 30d; 40 objects: in GLACIER already");
+    tiers.kept.clear();
+    assert_snapshot!(nothing(&tiers), @"tier nothing: there is no object");
+    let refused = TierPlan::Refused { reasons: vec!["b keeps versions".to_owned()] };
+    assert_snapshot!(text(&Outlook::of_tier(&refused)), @"tier refuses: b keeps versions");
 }
 
 #[test]
