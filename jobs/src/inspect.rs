@@ -19,7 +19,7 @@ use crate::{
     before_help = "\
 Examples:
   etl inspect curated.telemetry               from the table's metadata: cheap and fast
-  etl inspect curated.telemetry --storage     also lists its objects: files that nothing refers to
+  etl inspect curated.telemetry --storage     also lists its objects: storage classes, files that nothing refers to
   etl inspect --output json                   every table of etl.toml, one document a line",
     after_help = "\
 Reads metadata.json, manifest lists and manifests: no data. Without --storage the cost is that of what the metadata names, as if
@@ -28,7 +28,7 @@ all of it were in S3 Standard. Changes nothing; ends 0 whatever it finds: etl ch
 pub struct Inspect {
     /// Tables; all of etl.toml unless said
     tables: Vec<TableName>,
-    /// List the objects below the table's location too: one request for 1,000 of them
+    /// List the table's objects too, with their storage classes: a request for 1,000 of them, for each job that looks at them
     #[arg(long)]
     storage: bool,
     /// List the largest N partitions

@@ -12,7 +12,6 @@ use plan::{
     expire::{ExpirePlan, RefWord},
     inspect::{Deletes, Facts, FileFacts, Manifests, Ref, Snapshot},
     maintain::{Outlook, Upkeep, Would},
-    orphans::OrphansPlan,
     prices::{Prices, StorageClass, Stored},
 };
 
@@ -21,7 +20,7 @@ use crate::{
     config::TableConfig,
     error::{JobError, Kind, Result},
     job::Job,
-    report::Plan,
+    open::is_s3,
     upkeep::{self, Upkeeper},
 };
 
@@ -46,9 +45,10 @@ pub async fn facts(
     if let ExpirePlan::Expire(verdicts) = &mut plan {
         verdicts.price(expiring, &prices);
     }
-    let (orphans, classes) = match inspect.storage {
-        true => objects(upkeeper, config, &prices).await?,
-        false => (unknown(Upkeep::Orphans, "--storage lists the table's objects"), None),
+    let objects = if inspect.storage { Some(objects(&table).await?) } else { None };
+    let orphans = match inspect.storage {
+        true => upkeeper.look(Upkeep::Orphans, config).await?.outlook,
+        false => unknown(Upkeep::Orphans, "--storage lists the table's objects"),
     };
     let metadata = &table.metadata;
     let (files, partitions) = by_partition(&table, &live.data);
@@ -74,7 +74,7 @@ pub async fn facts(
         refs: refs(&table),
         history,
         target_file_bytes: target(&contract, &table),
-        classes,
+        classes: objects.as_ref().map(|objects| stored(objects, &prices)),
         outlooks: vec![
             Outlook::of_compact(&upkeep::compaction(&table, &live, &contract, job.program.now()), &prices),
             Outlook::of_expire(&plan),
@@ -100,27 +100,32 @@ async fn tier(inspect: &Inspect, upkeeper: &Upkeeper<'_>, config: &TableConfig) 
     })
 }
 
-/// What lies below the table's location, from the list that `etl orphans` works with.
-async fn objects(
-    upkeeper: &Upkeeper<'_>,
-    config: &TableConfig,
-    prices: &Prices,
-) -> Result<(Outlook, Option<BTreeMap<String, Stored>>)> {
-    let looked = upkeeper.look(Upkeep::Orphans, config).await?;
-    let Some(Plan::Orphans(OrphansPlan::NoOrphans(found) | OrphansPlan::DeleteOrphans(found))) = &looked.report.plan
-    else {
-        return Ok((looked.outlook, None));
-    };
-    let sizes =
-        found.kept.iter().map(|kept| (kept.files, kept.bytes)).chain(found.orphans.iter().map(|of| (1, of.bytes)));
-    let mut stored = Stored::default();
-    for (files, bytes) in sizes {
-        (stored.files, stored.bytes) = (stored.files + files, stored.bytes + bytes);
+/// An object below the table's location: where, its size, and its storage class as S3 spells it.
+type Object = (String, u64, String);
+
+/// Everything below the table's location. A folder has no storage classes: all of it counts as Standard.
+async fn objects(table: &Table) -> Result<Vec<Object>> {
+    let (storage, location) = (&table.storage, table.metadata.location());
+    if is_s3(location) {
+        let objects = storage.classes()?.list(location).await?;
+        return Ok(objects.into_iter().map(|of| (of.location, of.bytes, of.class)).collect());
     }
-    // Nothing is billed by more than its size in Standard.
-    debug_assert!(prices.class(StorageClass::Standard).is_none_or(|class| class.billable_bytes(1) == 1));
-    stored.billable_bytes = stored.bytes;
-    Ok((looked.outlook, Some(BTreeMap::from([(StorageClass::Standard.word().to_owned(), stored)]))))
+    let standard = StorageClass::Standard.word();
+    let objects = storage.list(location).await?;
+    Ok(objects.into_iter().map(|of| (of.location.to_string(), of.size, standard.to_owned())).collect())
+}
+
+/// Sums by class, with the least size and the overhead that each is charged with.
+fn stored(objects: &[Object], prices: &Prices) -> BTreeMap<String, Stored> {
+    let mut classes: BTreeMap<String, Stored> = BTreeMap::new();
+    for (_, bytes, class) in objects {
+        let stored = classes.entry(class.clone()).or_default();
+        match class.parse() {
+            Ok(class) => prices.add(class, *bytes, stored),
+            Err(_) => *stored = Stored { files: stored.files + 1, bytes: stored.bytes + bytes, billable_bytes: 0 },
+        }
+    }
+    classes
 }
 
 fn snapshot(table: &Table, snapshot_id: i64, ms: i64) -> Result<Snapshot> {

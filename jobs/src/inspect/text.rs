@@ -123,16 +123,16 @@ fn costs(text: &mut String, health: &Health) {
         for class in &storage.classes {
             let per_month =
                 class.per_month.as_ref().map_or("no price".to_owned(), |amount| format!("{} a month", amount.dollars));
-            _ = writeln!(
-                text,
-                "              {}: {}, {}: {per_month}",
-                class.class,
-                count(class.files, "object"),
-                size(class.bytes)
-            );
+            let (files, bytes, billable) =
+                (count(class.files, "object"), size(class.bytes), size(class.billable_bytes));
+            let charged = if billable == bytes { String::new() } else { format!(" charged as {billable}") };
+            _ = writeln!(text, "              {}: {files}, {bytes}{charged}: {per_month}", class.class);
         }
     }
-    let what = if storage.listed { "every object below its location" } else { "what its metadata names" };
+    let what = match storage.listed {
+        true => "every object below its location",
+        false => "what its metadata names, as if all of it were in Standard (--storage looks)",
+    };
     _ = writeln!(text, "              of {what}; prices of {}", storage.prices);
 }
 
@@ -210,7 +210,13 @@ mod tests {
     fn health() -> Health {
         let amount = |cents: i64, of: &str| Amount::one(Dollars { nanos: cents * 10_000_000 }, of.to_owned());
         let per_month = amount(2_070, "900.0 GiB × 0.023 $/GiB-month Standard");
-        let class = |class: &str, per_month| Class { class: class.to_owned(), files: 900, bytes: 450 * GIB, per_month };
+        let class = |class: &str, billable, per_month| Class {
+            class: class.to_owned(),
+            files: 900,
+            bytes: 450 * GIB,
+            billable_bytes: billable * GIB,
+            per_month,
+        };
         let history = KindTotal { kind: ObjectKind::DataFile, files: 120, bytes: 80 * GIB };
         let partition = |day, gib| Partition {
             partition: format!("event_time_day=2025-06-{day:02}"),
@@ -256,7 +262,7 @@ mod tests {
             },
             storage: Storage {
                 listed: true,
-                classes: vec![class("STANDARD", Some(per_month.clone())), class("SNOW", None)],
+                classes: vec![class("STANDARD_IA", 451, Some(per_month.clone())), class("SNOW", 450, None)],
                 per_month,
                 prices: "S3 in us-east-1, 2025-06-01".to_owned(),
             },
@@ -294,7 +300,7 @@ mod tests {
                       tag v1 at 3
           partitions  30; the largest has 40.0 GiB, 2.0 times the median of 20.0 GiB
           storage     $20.70 a month: 900.0 GiB × 0.023 $/GiB-month Standard
-                      STANDARD: 900 objects, 450.0 GiB: $20.70 a month
+                      STANDARD_IA: 900 objects, 450.0 GiB charged as 451.0 GiB: $20.70 a month
                       SNOW: 900 objects, 450.0 GiB: no price
                       of every object below its location; prices of S3 in us-east-1, 2025-06-01
           largest 2 of 30 partitions  files  small  size            rows
@@ -353,7 +359,7 @@ mod tests {
           history     0 snapshots
           partitions  0
           storage     $0 a month
-                      of what its metadata names; prices of S3 in us-east-1, 2025-06-01
+                      of what its metadata names, as if all of it were in Standard (--storage looks); prices of S3 in us-east-1, 2025-06-01
           maintenance
           expire      nothing to do: there is no snapshot
         ");

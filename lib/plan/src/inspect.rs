@@ -261,6 +261,9 @@ pub struct Class {
     pub files: u64,
     /// Their size.
     pub bytes: u64,
+    /// What they are charged as: with the least size and the overhead of their class, where each one's size is known.
+    #[serde(default)]
+    pub billable_bytes: u64,
     /// What a month of them costs; null for a class that has no price.
     pub per_month: Option<Amount>,
 }

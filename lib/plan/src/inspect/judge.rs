@@ -145,6 +145,7 @@ fn storage(facts: &Facts, named_bytes: u64) -> Storage {
                 class: StorageClass::Standard.word().to_owned(),
                 files: files + facts.manifests.files + listed,
                 bytes,
+                billable_bytes: bytes,
                 per_month: Some(prices.stored_bytes(StorageClass::Standard, bytes)),
             }]
         }
@@ -160,6 +161,7 @@ fn class(facts: &Facts, word: &str, stored: Stored) -> Class {
         class: word.to_owned(),
         files: stored.files,
         bytes: stored.bytes,
+        billable_bytes: stored.billable_bytes,
         per_month: known.map(|class| facts.prices.stored(class, stored)),
     }
 }
