@@ -7,6 +7,7 @@
 mod apply;
 mod commit;
 mod facts;
+mod manifests;
 
 use std::collections::BTreeSet;
 
@@ -15,7 +16,7 @@ use contract::{Contract, Duration, TableName};
 use engine::TableReader;
 use jiff::Timestamp;
 use lake::{LiveFiles, Table};
-use plan::compact::{CompactPlan, Compaction, JobOrder, Options, PartitionKey, Strategy, decide};
+use plan::compact::{CompactPlan, Compaction, JobOrder, ManifestsFacts, Options, PartitionKey, Strategy, decide};
 
 use self::apply::{Apply, Ended};
 use crate::{
@@ -89,6 +90,9 @@ pub struct Compact {
     /// Keep delete files that apply to nothing any more
     #[arg(long)]
     pub keep_dangling_deletes: bool,
+    /// Leave manifests as they are, even where many small or overlapping ones slow scans down
+    #[arg(long)]
+    pub no_rewrite_manifests: bool,
     /// Sort new files like this ("device_id, event_time DESC") instead of by the table's order
     #[arg(long, value_name = "COLUMNS")]
     pub sort: Option<String>,
@@ -138,7 +142,8 @@ impl Compact {
             };
             drop(step);
             match apply.run(&table, &reader, &plan, report).await? {
-                Ended::Done => return Ok(()),
+                Ended::Done if self.no_rewrite_manifests => return Ok(()),
+                Ended::Done => return apply.rewrite_manifests(&config.name, report).await,
                 Ended::Lost(partitions) => only = Some(partitions),
             }
             tracing::info!(table.name = %config.name, "another writer changed files of a group: planning again");
@@ -167,7 +172,8 @@ impl Compact {
         };
         staging::check_writable(&table)?;
         let reader = job.program.interrupt.stops(TableReader::new(&table, None)).await??;
-        let facts = facts::facts(self, job, contract, &reader, only)?;
+        let manifests = job.program.interrupt.stops(table.manifests_facts()).await??;
+        let facts = facts::facts(self, job, contract, &reader, manifests, only)?;
         let plan = decide(&facts);
         tracing::debug!(table.name = %config.name, "{plan}");
         let is_first = report.compaction.is_none();
@@ -215,6 +221,7 @@ impl Compact {
             max_commits: self.max_commits,
             job_order: self.rewrite_job_order,
             remove_dangling_deletes: !self.keep_dangling_deletes,
+            rewrite_manifests: !self.no_rewrite_manifests,
             strategy,
             copy_min_bytes: self.min_copy_size_bytes,
             include_active: self.include_active,
@@ -225,9 +232,15 @@ impl Compact {
     }
 }
 
-/// What would be written again without options, from the live files alone.
-pub fn decided(table: &Table, live: &LiveFiles, contract: &Contract, now: Timestamp) -> CompactPlan {
-    decide(&facts::of_table(table, live, contract, now))
+/// What would be written again without options, from the live files and their manifests alone.
+pub fn decided(
+    table: &Table,
+    live: &LiveFiles,
+    manifests: ManifestsFacts,
+    contract: &Contract,
+    now: Timestamp,
+) -> CompactPlan {
+    decide(&facts::of_table(table, live, manifests, contract, now))
 }
 
 /// What the command line means without options.
@@ -249,6 +262,7 @@ impl Default for Compact {
             max_commits: None,
             rewrite_job_order: options.job_order,
             keep_dangling_deletes: false,
+            no_rewrite_manifests: false,
             sort: None,
             z_order: Vec::new(),
             no_sort: false,

@@ -171,6 +171,8 @@ fn compact(text: &mut String, plan: &Compaction) {
         let files = count(plan.dangling_delete_files, "delete file");
         _ = writeln!(text, "  drop {files}: no row of the table is under them");
     }
+    lines(text, plan.manifests.rewrites.iter().map(ToString::to_string).collect());
+    lines(text, plan.manifests.kept.iter().map(ToString::to_string).collect());
 }
 
 fn lines(text: &mut String, lines: Vec<String>) {
@@ -218,7 +220,10 @@ fn list(text: &mut String, verb: &str, lines: Vec<String>) {
 mod tests {
     use insta::assert_snapshot;
     use plan::{
-        compact::{Arrange, Group, GroupFile, How, Kept as KeptFiles, PartitionKey},
+        compact::{
+            Arrange, Group, GroupFile, How, Kept as KeptFiles, ManifestKind, ManifestsPlan, ManifestsRewrite,
+            PartitionKey,
+        },
         expire::{RefVerdict, RefWord, SnapshotVerdict},
         objects::ObjectKind,
         orphans::Found,
@@ -294,12 +299,24 @@ mod tests {
             dangling_delete_files: 2,
             removes_dangling_deletes: true,
             groups_per_commit: 1,
+            manifests: ManifestsPlan {
+                rewrites: vec![ManifestsRewrite {
+                    kind: ManifestKind { spec_id: 0, of_deletes: false },
+                    paths: vec![String::new(); 12],
+                    bytes: 9 << 20,
+                    files: 9_000,
+                    target_bytes: 8 << 20,
+                    reasons: vec!["12 manifests are smaller than 4.0 MiB".to_owned()],
+                }],
+                kept: Vec::new(),
+            },
         };
         assert_snapshot!(render(&Plan::Compact(CompactPlan::Compact(plan))), @"
           would write 3 files, 15.0 MiB in 1 group again, as files of about 128.0 MiB
           pack 3 files, 15.0 MiB (2 copied) of event_time_day=2025-06-04: smaller than 96.0 MiB
           keep 1 file, 100.0 MiB of event_time_day=2025-06-04: of the right size
           drop 2 delete files: no row of the table is under them
+          rewrite 12 manifests, 9.0 MiB, as about 2, of data files of partition spec 0: 12 manifests are smaller than 4.0 MiB
         ");
     }
 

@@ -244,12 +244,23 @@ fn compacted(text: &mut String, of: &Compacted) {
     let (groups, commits) = (count(of.groups, "group"), count(of.commits, "commit"));
     let copied =
         if of.rows_copied > 0 { format!(", {} of them copied", thousands(of.rows_copied)) } else { String::new() };
-    _ = writeln!(text, "  {groups} of {} in {commits}: {} rows{copied}", size(of.bytes_removed), thousands(of.rows));
+    if of.groups > 0 {
+        _ = writeln!(
+            text,
+            "  {groups} of {} in {commits}: {} rows{copied}",
+            size(of.bytes_removed),
+            thousands(of.rows)
+        );
+    }
     if of.rows_deleted > 0 {
         _ = writeln!(text, "  {} deleted rows left out", thousands(of.rows_deleted));
     }
     if of.delete_files_removed > 0 {
         _ = writeln!(text, "  {} dropped", count(of.delete_files_removed, "delete file"));
+    }
+    if of.manifests_rewritten > 0 {
+        let (old, new) = (count(of.manifests_rewritten, "manifest"), thousands(of.manifests_written));
+        _ = writeln!(text, "  {old} rewritten as {new}");
     }
 }
 

@@ -7,7 +7,7 @@ use contract::{Contract, Duration};
 use jiff::Timestamp;
 use lake::{LiveFiles, Table};
 use plan::{
-    compact::CompactPlan,
+    compact::{CompactPlan, ManifestsFacts},
     expire::ExpirePlan,
     maintain::{Outlook, Upkeep, Would},
     prices::Dollars,
@@ -56,9 +56,15 @@ pub fn expiry(table: &Table, now: Timestamp) -> Result<ExpirePlan> {
     expire::decided(table, now)
 }
 
-/// What `etl compact` would write again: from the live files alone.
-pub fn compaction(table: &Table, live: &LiveFiles, contract: &Contract, now: Timestamp) -> CompactPlan {
-    compact::decided(table, live, contract, now)
+/// What `etl compact` would write again: from the live files and their manifests alone.
+pub fn compaction(
+    table: &Table,
+    live: &LiveFiles,
+    manifests: ManifestsFacts,
+    contract: &Contract,
+    now: Timestamp,
+) -> CompactPlan {
+    compact::decided(table, live, manifests, contract, now)
 }
 
 impl<'a> Upkeeper<'a> {

@@ -171,7 +171,7 @@ impl<'a> Apply<'a> {
         if !run.staged.is_empty() || drops_alone { self.commit(run, report).await } else { Ok(()) }
     }
 
-    fn may_begin(&self) -> bool {
+    pub(super) fn may_begin(&self) -> bool {
         let has_time = self.deadline.is_none_or(|deadline| self.job.program.now() < deadline);
         has_time && self.job.program.interrupt.check().is_ok()
     }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use lake::{Change, ChangeKind, CommitError, CommitOptions, Committed, Conflict, TOMBSTONES_PROPERTY, discard_staged};
+use lake::{
+    Change, ChangeKind, CommitError, CommitOptions, Committed, Conflict, TOMBSTONES_PROPERTY, Table, discard_staged,
+};
 
 use super::apply::{Apply, Run, Staged};
 use crate::{
@@ -56,21 +58,26 @@ impl Apply<'_> {
         } else {
             Vec::new()
         };
+        Change {
+            added: run.staged.iter().flat_map(|(_, rewritten)| rewritten.added.clone()).collect(),
+            removed,
+            removed_deletes,
+            summary: self.summary(run.table, report),
+            ..Change::new(run.table, ChangeKind::Replace)
+        }
+    }
+
+    /// What a snapshot of this run says of it.
+    pub(super) fn summary(&self, table: &Table, report: &Report) -> BTreeMap<String, String> {
         let mut summary = BTreeMap::from([
             ("etl.run-id".to_owned(), report.run_id.clone()),
             ("etl.job".to_owned(), report.job.clone()),
             ("etl.part".to_owned(), self.parts.to_string()),
         ]);
         // For the expiry of snapshots: a tombstone file goes with the last of them that names it.
-        let tombstones = run.table.metadata.properties().get(TOMBSTONES_PROPERTY);
+        let tombstones = table.metadata.properties().get(TOMBSTONES_PROPERTY);
         summary.extend(tombstones.map(|at| (TOMBSTONES_PROPERTY.to_owned(), at.clone())));
-        Change {
-            added: run.staged.iter().flat_map(|(_, rewritten)| rewritten.added.clone()).collect(),
-            removed,
-            removed_deletes,
-            summary,
-            ..Change::new(run.table, ChangeKind::Replace)
-        }
+        summary
     }
 }
 

@@ -7,7 +7,7 @@ use engine::TableReader;
 use jiff::Timestamp;
 use lake::{CompactionFiles, LiveFiles, Table};
 use plan::{
-    compact::{Arrange, CompactPlan, Facts, Options, PartitionKey, SortOrder, Strategy},
+    compact::{Arrange, CompactPlan, Facts, ManifestsFacts, Options, PartitionKey, SortOrder, Strategy},
     orphans::Kept,
 };
 
@@ -26,9 +26,10 @@ pub fn facts(
     job: &Job,
     contract: &Contract,
     reader: &TableReader,
+    manifests: ManifestsFacts,
     only: Option<&BTreeSet<PartitionKey>>,
 ) -> Result<Facts> {
-    let mut facts = of_table(reader.table(), reader.live(), contract, job.program.now());
+    let mut facts = of_table(reader.table(), reader.live(), manifests, contract, job.program.now());
     let files = &mut facts.files;
     if let Some(filter) = &compact.filter {
         let matching = engine::compact::matching_files(&job.session()?, reader, filter)
@@ -47,8 +48,14 @@ pub fn facts(
     Ok(Facts { options: compact.options(), ..facts })
 }
 
-/// The facts of a table and its live files when nothing special is asked for.
-pub fn of_table(table: &Table, live: &LiveFiles, contract: &Contract, now: Timestamp) -> Facts {
+/// The facts of a table, its live files and their manifests when nothing special is asked for.
+pub fn of_table(
+    table: &Table,
+    live: &LiveFiles,
+    manifests: ManifestsFacts,
+    contract: &Contract,
+    now: Timestamp,
+) -> Facts {
     let metadata = &table.metadata;
     let of = CompactionFiles::of(table, live, contract.event_time.as_deref());
     let order = metadata.default_sort_order();
@@ -61,6 +68,7 @@ pub fn of_table(table: &Table, live: &LiveFiles, contract: &Contract, now: Times
         files: of.files,
         partitions: of.partitions,
         dangling_delete_files: of.dangling_delete_files,
+        manifests,
         spec_id: metadata.default_partition_spec().spec_id(),
         sort_order: sort_order
             .map(|id| SortOrder { id, text: lake::sort_order_text(order, metadata.current_schema()) }),

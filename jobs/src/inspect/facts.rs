@@ -50,6 +50,8 @@ pub async fn facts(
         true => upkeeper.look(Upkeep::Orphans, config).await?.outlook,
         false => unknown(Upkeep::Orphans, "--storage lists the table's objects"),
     };
+    let manifests_facts = job.program.interrupt.stops(table.manifests_facts()).await??;
+    let compaction = upkeep::compaction(&table, &live, manifests_facts, &contract, job.program.now());
     let metadata = &table.metadata;
     let (files, partitions) = by_partition(&table, &live.data);
     Ok(Some(Facts {
@@ -76,7 +78,7 @@ pub async fn facts(
         target_file_bytes: target(&contract, &table),
         classes: objects.as_ref().map(|objects| stored(objects, &prices)),
         outlooks: vec![
-            Outlook::of_compact(&upkeep::compaction(&table, &live, &contract, job.program.now()), &prices),
+            Outlook::of_compact(&compaction, &prices),
             Outlook::of_expire(&plan),
             orphans,
             tier(inspect, upkeeper, config).await?,
@@ -122,7 +124,12 @@ fn stored(objects: &[Object], prices: &Prices) -> BTreeMap<String, Stored> {
         let stored = classes.entry(class.clone()).or_default();
         match class.parse() {
             Ok(class) => prices.add(class, *bytes, stored),
-            Err(_) => *stored = Stored { files: stored.files + 1, bytes: stored.bytes + bytes, billable_bytes: 0 },
+            // What it is charged as is not known: its size, as far as anybody can say.
+            Err(_) => {
+                stored.files += 1;
+                stored.bytes += bytes;
+                stored.billable_bytes += bytes;
+            }
         }
     }
     classes

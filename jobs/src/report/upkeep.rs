@@ -37,6 +37,12 @@ pub struct Compacted {
     pub rows_copied: u64,
     /// Delete files that apply to nothing any more and were removed.
     pub delete_files_removed: u64,
+    /// Manifests that others took the place of.
+    #[serde(default)]
+    pub manifests_rewritten: u64,
+    /// Manifests that took their place.
+    #[serde(default)]
+    pub manifests_written: u64,
 }
 
 /// A reason to keep snapshots, or to let them expire.

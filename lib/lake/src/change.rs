@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use contract::TableName;
-use iceberg::spec::{DataFile, Schema, Struct, UnboundPartitionSpec};
+use iceberg::spec::{DataFile, ManifestFile, Schema, Struct, UnboundPartitionSpec};
 
 use crate::{LedgerEntry, Obsolete, Table};
 
@@ -27,6 +27,8 @@ pub struct Change {
     pub removed: Vec<Removal>,
     /// Delete files to remove: nothing that stays is older than they are, so that they apply to no row.
     pub removed_deletes: Vec<Removal>,
+    /// Manifests that others take the place of, with the same live files; nothing else changes then.
+    pub manifests: Option<ManifestSwap>,
     /// Data files that the added position deletes point into: they must still be live.
     pub referenced: Vec<String>,
     /// Where keys of ours may lie: an added file of another writer that may hold one of them is a conflict.
@@ -58,6 +60,7 @@ impl Change {
             added_deletes: Vec::new(),
             removed: Vec::new(),
             removed_deletes: Vec::new(),
+            manifests: None,
             referenced: Vec::new(),
             key_scope: None,
             schema_update: None,
@@ -102,6 +105,17 @@ pub struct StagedFile {
     pub data_file: DataFile,
     /// The partition spec it was written for: the data file has it too, and does not tell.
     pub spec_id: i32,
+}
+
+/// Staged manifests in the place of others, made by [`crate::stage_manifests()`].
+#[derive(Debug, Clone, Default)]
+pub struct ManifestSwap {
+    /// Paths of those that go.
+    pub removed: Vec<String>,
+    /// Those that come: they have been written, and name live files only.
+    pub added: Vec<ManifestFile>,
+    /// Files that they name.
+    pub files: u64,
 }
 
 /// A live file that the change replaces.

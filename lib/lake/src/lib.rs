@@ -33,9 +33,9 @@ mod tiers;
 /// The table format's own types: schemas, partition specs, data files, values.
 pub use iceberg::spec;
 
-pub use change::{Change, ChangeKind, Expiry, KeyScope, Removal, SchemaUpdate, StagedFile};
+pub use change::{Change, ChangeKind, Expiry, KeyScope, ManifestSwap, Removal, SchemaUpdate, StagedFile};
 pub use check::{Finding, check};
-pub use commit::{CommitError, CommitInputs, CommitOptions, Committed, Conflict, commit};
+pub use commit::{CommitError, CommitInputs, CommitOptions, Committed, Conflict, commit, stage_manifests};
 pub use compaction::{CompactionFiles, sort_order_text};
 pub use error::{Cause, Error, ErrorKind, Failure, Operation, Result};
 pub use evolve::{EvolveError, evolve};

@@ -5,9 +5,14 @@
 //! can really be copied without decoding it is seen when it is opened.
 
 mod decide;
+mod manifests;
 mod options;
 
 pub use decide::decide;
+pub use manifests::{
+    FILES_PER_MANIFEST_MAX, KeptManifests, MANIFESTS_PER_COMMIT_MAX, ManifestFacts, ManifestKind, ManifestsFacts,
+    ManifestsPlan, ManifestsRewrite, decide_manifests,
+};
 pub use options::{JobOrder, Options, Strategy};
 
 use std::{collections::BTreeMap, fmt};
@@ -29,6 +34,8 @@ pub struct Facts {
     pub partitions: BTreeMap<PartitionKey, PartitionFacts>,
     /// Delete files that apply to no live data file.
     pub dangling_delete_files: u64,
+    /// The manifests that name all these.
+    pub manifests: ManifestsFacts,
     /// The table's current partition spec.
     pub spec_id: i32,
     /// The table's sort order, if it has one.
@@ -144,6 +151,10 @@ pub struct Compaction {
     pub removes_dangling_deletes: bool,
     /// Groups that are committed together, at least 1.
     pub groups_per_commit: u64,
+    /// What becomes of the manifests, as they are before anything else is written again. They come last, and are decided
+    /// about once more by then.
+    #[serde(default, skip_serializing_if = "ManifestsPlan::is_empty")]
+    pub manifests: ManifestsPlan,
 }
 
 /// Files of one partition that become others.
@@ -285,10 +296,10 @@ impl fmt::Display for Compaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.groups.iter().try_for_each(|group| writeln!(f, "{group}"))?;
         self.kept.iter().try_for_each(|kept| writeln!(f, "{kept}"))?;
-        match self.dangling_delete_files {
-            0 => Ok(()),
-            files => writeln!(f, "drop {files} delete files: they apply to no file"),
+        if self.dangling_delete_files > 0 {
+            writeln!(f, "drop {} delete files: they apply to no file", self.dangling_delete_files)?;
         }
+        self.manifests.fmt(f)
     }
 }
 

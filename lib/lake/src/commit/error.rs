@@ -102,6 +102,12 @@ pub enum Conflict {
         /// The snapshot that added the deletes.
         snapshot_id: i64,
     },
+    /// A manifest that we replace is no longer in the table.
+    #[error("the manifest {manifest}, which this change replaces, is no longer part of the table")]
+    ManifestGone {
+        /// The manifest.
+        manifest: String,
+    },
     /// A file that we replace is no longer live.
     #[error("{file}, which this change replaces, is no longer part of the table")]
     ReplacedGone {

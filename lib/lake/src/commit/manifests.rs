@@ -2,7 +2,7 @@
 //! new ones for new files.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -15,9 +15,9 @@ use iceberg::{
     },
 };
 
-use super::{CommitError, Conflict, merge::merge_small, names::AttemptFiles, summary::Sums};
+use super::{CommitError, Conflict, cluster::manifest_gone, merge::merge_small, names::AttemptFiles, summary::Sums};
 use crate::{
-    Change, ChangeKind, Removal, Result, Table,
+    Change, ChangeKind, ManifestSwap, Removal, Result, Table,
     manifest::{Entry, Manifest, may_have_live_files},
 };
 
@@ -47,8 +47,12 @@ pub(super) async fn next_manifests(
         None => Vec::new(),
     };
     // A manifest of nothing but deletions told its own snapshot's story; the next one has no use for it.
-    let live = list.into_iter().filter(may_have_live_files).collect();
+    let live: Vec<_> = list.into_iter().filter(may_have_live_files).collect();
     let mut sums = Sums::default();
+    if let Some(swap) = &change.manifests {
+        let manifests = exchange(current, live, swap, snapshot_id, &mut sums)?;
+        return Ok(NextManifests { manifests, sums });
+    }
     let mut drafts = new_manifests(&current.name, shape, change, &mut sums)?;
     let (kept, rewritten) = remove(current, change, live, &mut sums).await?;
     drafts.extend(rewritten);
@@ -175,6 +179,39 @@ async fn remove(
     Ok((kept, drafts))
 }
 
+/// Puts staged manifests in the place of others. One that is gone is a conflict: another writer has taken a file out of it,
+/// or merged it. What others have added stays as it is.
+fn exchange(
+    current: &Table,
+    manifests: Vec<ManifestFile>,
+    swap: &ManifestSwap,
+    snapshot_id: i64,
+    sums: &mut Sums,
+) -> std::result::Result<Vec<ManifestFile>, CommitError> {
+    let mut wanted: HashSet<&str> = swap.removed.iter().map(String::as_str).collect();
+    let (replaced, kept): (Vec<_>, Vec<_>) =
+        manifests.into_iter().partition(|file| wanted.remove(file.manifest_path.as_str()));
+    if let Some(path) = wanted.into_iter().min() {
+        return Err(manifest_gone(current, path));
+    }
+    let counts = |of: &[ManifestFile]| {
+        let sum = |(files, rows): (u64, u64), file: &ManifestFile| {
+            let live =
+                u64::from(file.added_files_count.unwrap_or(0)) + u64::from(file.existing_files_count.unwrap_or(0));
+            (files + live, rows + file.added_rows_count.unwrap_or(0) + file.existing_rows_count.unwrap_or(0))
+        };
+        of.iter().fold((0, 0), sum)
+    };
+    if counts(&replaced) != counts(&swap.added) {
+        let problem = format!("its manifests have other files than those that they replace: {:?}", counts(&swap.added));
+        return Err(CommitError::InvalidChange { table: current.name.clone(), problem });
+    }
+    sums.manifests =
+        Some([swap.added.len(), kept.len(), replaced.len(), usize::try_from(swap.files).unwrap_or(usize::MAX)]);
+    let ours = swap.added.iter().map(|file| ManifestFile { added_snapshot_id: snapshot_id, ..file.clone() });
+    Ok(ours.chain(kept).collect())
+}
+
 impl Draft {
     /// Writes the manifest.
     pub(super) async fn write(
@@ -183,7 +220,7 @@ impl Draft {
         snapshot_id: i64,
         files: &mut AttemptFiles<'_>,
     ) -> Result<ManifestFile> {
-        let encoded = self.encode(snapshot_id).await;
+        let encoded = self.encode(Some(snapshot_id)).await;
         let (mut manifest, bytes) = encoded.map_err(|source| build_error(table, source))?;
         manifest.manifest_path = files.write_manifest(bytes).await?;
         Ok(manifest)
@@ -191,11 +228,13 @@ impl Draft {
 
     /// The writer wants a file of its own kind of storage: one in memory, so that the bytes go out through ours, which
     /// never overwrites.
-    async fn encode(self, snapshot_id: i64) -> iceberg::Result<(ManifestFile, bytes::Bytes)> {
+    ///
+    /// Without a snapshot for one that has no new files: which snapshot adds it is then said by the list alone.
+    pub(super) async fn encode(self, snapshot_id: Option<i64>) -> iceberg::Result<(ManifestFile, bytes::Bytes)> {
         const SCRATCH: &str = "memory:/manifest.avro";
         let scratch = FileIO::new_with_memory();
         let output = scratch.new_output(SCRATCH)?;
-        let builder = ManifestWriterBuilder::new(output, Some(snapshot_id), self.schema, self.spec);
+        let builder = ManifestWriterBuilder::new(output, snapshot_id, self.schema, self.spec);
         let mut writer = match self.content {
             ManifestContentType::Data => builder.build_v2_data(),
             ManifestContentType::Deletes => builder.build_v2_deletes(),

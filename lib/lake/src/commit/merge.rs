@@ -34,9 +34,15 @@ impl MergeLimits {
         Self {
             enabled: properties.get("commit.manifest-merge.enabled").is_none_or(|text| text != "false"),
             count_min: usize::try_from(number("commit.manifest.min-count-to-merge", 100)).unwrap_or(usize::MAX),
-            bytes_target: number("commit.manifest.target-size-bytes", 8 * 1024 * 1024),
+            bytes_target: manifest_bytes_target(properties),
         }
     }
+}
+
+/// The size that manifests of a table aim for: `commit.manifest.target-size-bytes`.
+pub(super) fn manifest_bytes_target(properties: &HashMap<String, String>) -> u64 {
+    let set = properties.get("commit.manifest.target-size-bytes");
+    set.and_then(|text| text.parse().ok()).unwrap_or(8 * 1024 * 1024)
 }
 
 /// Merges small manifests of the head; gives those that stay, and the new ones.

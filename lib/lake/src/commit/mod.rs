@@ -11,9 +11,12 @@
 //! 6. delete what this commit wrote and no version uses, only when the outcome is definite ([`cleanup`]);
 //! 7. when another writer was first, start again with the same data files.
 //!
+//! Beside it lies what stages manifests for such a change ([`cluster`]).
+//!
 //! Refuses to know clocks, randomness, engines and what a job is for.
 
 mod cleanup;
+mod cluster;
 mod error;
 mod expiry;
 mod manifests;
@@ -28,6 +31,7 @@ pub(crate) mod tests;
 mod validate;
 mod writable;
 
+pub use cluster::stage_manifests;
 pub use error::{CommitError, Conflict};
 pub(crate) use names::{METADATA_PATH, metadata_folder, metadata_name};
 pub use run::{CommitInputs, CommitOptions, Committed, commit};

@@ -47,7 +47,7 @@ pub(super) struct AttemptIds {
 pub(super) fn makes_snapshot(change: &Change) -> bool {
     let removed = change.removed.len() + change.removed_deletes.len();
     let files = change.added.len() + change.added_deletes.len() + removed;
-    change.kind != ChangeKind::MetadataOnly && files > 0
+    change.kind != ChangeKind::MetadataOnly && (files > 0 || change.manifests.is_some())
 }
 
 /// Writes everything that the next version consists of, except the pointer to it.

@@ -13,6 +13,8 @@ pub(super) struct Sums {
     added: Counts,
     removed: Counts,
     partitions: HashSet<(i32, Struct)>,
+    /// Manifests that were created, kept and replaced, and entries in the created ones, where that is what the commit does.
+    pub manifests: Option<[usize; 4]>,
 }
 
 #[derive(Debug, Default)]
@@ -63,6 +65,11 @@ impl Sums {
             properties.insert(name.to_owned(), count.to_string());
         }
         properties.insert("changed-partition-count".to_owned(), self.partitions.len().to_string());
+        const OF_MANIFESTS: [&str; 4] =
+            ["manifests-created", "manifests-kept", "manifests-replaced", "entries-processed"];
+        for (name, count) in OF_MANIFESTS.into_iter().zip(self.manifests.iter().flatten()) {
+            properties.insert(name.to_owned(), count.to_string());
+        }
         let delete_files = |counts: &Counts| counts.position_delete_files + counts.equality_delete_files;
         let totals = [
             ("total-data-files", added.data_files, removed.data_files),

@@ -1,6 +1,7 @@
 //! The commit against an honest catalog, a dishonest one, and other writers.
 
 mod basics;
+mod cluster;
 mod compaction;
 mod conflicts;
 mod expiry;

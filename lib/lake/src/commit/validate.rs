@@ -308,6 +308,13 @@ pub(super) fn check_change(current: &Table, change: &Change) -> std::result::Res
     }
     let removes_nothing = change.removed_deletes.is_empty();
     let removes = !change.removed.is_empty() || !change.added_deletes.is_empty();
+    if change.manifests.is_some() {
+        let moves_files = removes || !removes_nothing || !change.added.is_empty();
+        return match change.kind {
+            ChangeKind::Replace if !moves_files => Ok(()),
+            _ => Err(invalid("manifests are rewritten without any other change".to_owned())),
+        };
+    }
     match change.kind {
         kind if kind != ChangeKind::Replace && !change.removed_deletes.is_empty() => {
             Err(invalid("only a compaction removes delete files".to_owned()))

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 
 use super::{
     Arrange, CompactPlan, Compaction, Facts, FileFacts, Group, GroupFile, How, JobOrder, Kept, PartitionKey, Strategy,
-    options::Sizes, size,
+    decide_manifests, options::Sizes, size,
 };
 
 /// Commits of one run unless another number is asked for.
@@ -52,7 +52,8 @@ pub fn decide(facts: &Facts) -> CompactPlan {
     let groups = within_limits(groups, facts, &mut kept);
     let commits = commits(facts, &groups);
     let drops = if facts.options.remove_dangling_deletes { facts.dangling_delete_files } else { 0 };
-    let is_idle = groups.is_empty() && drops == 0;
+    let manifests = decide_manifests(&facts.manifests, facts.options.rewrite_manifests);
+    let is_idle = groups.is_empty() && drops == 0 && manifests.is_idle();
     let compaction = Compaction {
         table: facts.table.clone(),
         snapshot_id: facts.snapshot_id,
@@ -66,6 +67,7 @@ pub fn decide(facts: &Facts) -> CompactPlan {
             .collect(),
         dangling_delete_files: drops,
         removes_dangling_deletes: facts.options.remove_dangling_deletes,
+        manifests,
     };
     if is_idle { CompactPlan::KeepAll(compaction) } else { CompactPlan::Compact(compaction) }
 }

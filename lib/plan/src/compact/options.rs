@@ -32,6 +32,8 @@ pub struct Options {
     pub job_order: JobOrder,
     /// Delete files that apply to nothing go (`remove-dangling-deletes`).
     pub remove_dangling_deletes: bool,
+    /// Manifests are written again where that pays, as by Spark's `rewrite_manifests`.
+    pub rewrite_manifests: bool,
     /// Order of the rows in new files (`strategy`, `sort_order`).
     pub strategy: Strategy,
     /// Files whose row groups are smaller than this are decoded: copied, they would stay as small.
@@ -61,6 +63,7 @@ impl Default for Options {
             max_commits: None,
             job_order: JobOrder::None,
             remove_dangling_deletes: true,
+            rewrite_manifests: true,
             strategy: Strategy::Table,
             copy_min_bytes: 1 << 20,
             include_active: false,

@@ -137,6 +137,11 @@ fn rewrite(compaction: &Compaction, bytes: u64) -> String {
     if compaction.dangling_delete_files > 0 {
         parts.push(format!("drop {} that apply to nothing", count(compaction.dangling_delete_files, "delete file")));
     }
+    let manifests = &compaction.manifests;
+    if !manifests.is_idle() {
+        let (old, new) = (count(manifests.rewritten(), "manifest"), thousands(manifests.new_manifests()));
+        parts.push(format!("rewrite {old} as about {new}"));
+    }
     parts.join(", ")
 }
 
@@ -148,7 +153,14 @@ fn new_files(compaction: &Compaction) -> u64 {
 fn causes(compaction: &Compaction) -> String {
     let reasons = compaction.groups.iter().flat_map(|group| group.reasons.iter().map(|reason| (reason.as_str(), 1)));
     let texts = most_frequent(reasons, |groups| count(groups, "group"));
-    if texts.is_empty() { "delete files apply to nothing any more".to_owned() } else { texts }
+    if !texts.is_empty() {
+        texts
+    } else if compaction.dangling_delete_files > 0 {
+        "delete files apply to nothing any more".to_owned()
+    } else {
+        let reasons = compaction.manifests.rewrites.iter().flat_map(|rewrite| rewrite.reasons.iter().cloned());
+        reasons.collect::<Vec<_>>().join("; ")
+    }
 }
 
 fn kept(compaction: &Compaction) -> String {
@@ -175,12 +187,14 @@ fn most_frequent<'a>(reasons: impl Iterator<Item = (&'a str, u64)>, counted: imp
     texts.join("; ")
 }
 
-/// A file is read in about two requests, its footer and its data, and written in one; what it saves is requests of queries.
+/// A file is read in about two requests, its footer and its data, a manifest for its partitions and for its files; each is
+/// written in one; what it saves is requests of queries.
 fn compaction_money(compaction: &Compaction, prices: &Prices) -> Money {
     let files: u64 = compaction.groups.iter().map(|group| group.files.len() as u64).sum();
     let class = StorageClass::Standard;
-    let mut cost = prices.requests(class, Request::Get, files * 2);
-    cost += prices.requests(class, Request::Put, new_files(compaction));
+    let manifests = &compaction.manifests;
+    let mut cost = prices.requests(class, Request::Get, (files + manifests.rewritten()) * 2);
+    cost += prices.requests(class, Request::Put, new_files(compaction) + manifests.new_manifests());
     Money { cost, saving_per_month: Amount::default(), prices: prices.to_string() }
 }
 

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Two files of day 10 and one of day 11, with deletes of day 10 on top: position deletes, then equality deletes.
-async fn with_deletes() -> TestLake {
+pub(super) async fn with_deletes() -> TestLake {
     let test = TestLake::new().await;
     test.append(10, "a", "m", 50).await;
     test.append(10, "n", "z", 50).await;

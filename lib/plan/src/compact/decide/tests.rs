@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use contract::Duration;
 
-use super::super::{Facts, Options, PartitionFacts, SortOrder, Write};
+use super::super::{Facts, ManifestFacts, ManifestsFacts, Options, PartitionFacts, SortOrder, Write};
 use super::*;
 
 const MIB: u64 = 1 << 20;
@@ -39,6 +39,7 @@ fn facts(files: Vec<FileFacts>) -> Facts {
         files,
         partitions,
         dangling_delete_files: 0,
+        manifests: ManifestsFacts::default(),
         spec_id: 1,
         sort_order: None,
         lateness: None,
@@ -274,4 +275,30 @@ fn options_that_contradict_each_other_are_refused() {
     insta::assert_snapshot!(refused(options), @"refused: the minimum file size, 209715200, is not less than the maximum, 104857600; the target file size, 134217728, is not between 209715200 and 104857600");
     let options = Options { delete_ratio_threshold: 1.5, max_commits: Some(0), ..Options::default() };
     insta::assert_snapshot!(refused(options), @"refused: the share of deleted rows, 1.5, is not from 0 to 1; --max-commits is 0");
+}
+
+#[test]
+fn manifests_alone_are_worth_a_run() {
+    let manifest = |n: u64| ManifestFacts {
+        path: format!("m{n}"),
+        spec_id: 1,
+        of_deletes: false,
+        bytes: 10,
+        files: 1,
+        ranges: vec![(n, n)],
+    };
+    let manifests = ManifestsFacts { manifests: (0..10).map(manifest).collect(), target_bytes: MIB, schemas: 1 };
+    let facts = Facts { manifests, ..facts(vec![file("right", 100)]) };
+    insta::assert_snapshot!(text(&facts), @"
+    keep 1 file, 100.0 MiB of event_time_day=2025-06-01: of the right size
+    rewrite 10 manifests, 100 B, as about 1, of data files of partition spec 1: 10 manifests are smaller than 512.0 KiB
+    ");
+    assert!(matches!(decide(&facts), CompactPlan::Compact(_)));
+    let options = Options { rewrite_manifests: false, ..Options::default() };
+    let facts = Facts { options, ..facts };
+    insta::assert_snapshot!(text(&facts), @"
+    keep 1 file, 100.0 MiB of event_time_day=2025-06-01: of the right size
+    keep 10 manifests, 100 B, of data files of partition spec 1: --no-rewrite-manifests
+    ");
+    assert!(matches!(decide(&facts), CompactPlan::KeepAll(_)));
 }

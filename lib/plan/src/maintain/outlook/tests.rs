@@ -3,7 +3,7 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::{
-    compact::{Arrange, Group, GroupFile, How, Kept, PartitionKey},
+    compact::{Arrange, Group, GroupFile, How, Kept, ManifestKind, ManifestsPlan, ManifestsRewrite, PartitionKey},
     expire::{RefVerdict, RefWord, SnapshotVerdict},
     orphans::{Found, Orphan},
     prices::{Dollars, PriceList, RegionPrices},
@@ -202,6 +202,7 @@ fn of_compact() {
         dangling_delete_files: 2,
         removes_dangling_deletes: true,
         groups_per_commit: 1,
+        manifests: ManifestsPlan::default(),
     };
     assert_snapshot!(text(&Outlook::of_compact(&CompactPlan::Compact(compaction.clone()), &prices())), @"
     compact would write 600 files, 600.0 MiB, again as about 6, drop 2 delete files that apply to nothing
@@ -211,9 +212,24 @@ fn of_compact() {
     assert_snapshot!(text(&Outlook::of_compact(&CompactPlan::KeepAll(compaction.clone()), &prices())), @"compact nothing: 4 files: it still receives data; 3 files: of the right size");
     let empty = Compaction { groups: Vec::new(), kept: Vec::new(), ..compaction };
     assert_snapshot!(text(&Outlook::of_compact(&CompactPlan::KeepAll(empty.clone()), &prices())), @"compact nothing: there is no data file");
-    assert_snapshot!(text(&Outlook::of_compact(&CompactPlan::Compact(empty), &prices())), @"
+    assert_snapshot!(text(&Outlook::of_compact(&CompactPlan::Compact(empty.clone()), &prices())), @"
     compact would drop 2 delete files that apply to nothing
     because delete files apply to nothing any more
     0 bytes again, costs $0: 0 GET × 0.0004 $/1,000 Standard + 0 PUT × 0.005 $/1,000 Standard, saves $0 a month
+    ");
+    let rewrite = ManifestsRewrite {
+        kind: ManifestKind { spec_id: 0, of_deletes: false },
+        paths: vec![String::new(); 12],
+        bytes: 9 << 20,
+        files: 9_000,
+        target_bytes: 8 << 20,
+        reasons: vec!["12 manifests are smaller than 4.0 MiB".to_owned()],
+    };
+    let manifests = ManifestsPlan { rewrites: vec![rewrite], kept: Vec::new() };
+    let of_manifests = Compaction { manifests, dangling_delete_files: 0, ..empty };
+    assert_snapshot!(text(&Outlook::of_compact(&CompactPlan::Compact(of_manifests), &prices())), @"
+    compact would rewrite 12 manifests as about 2
+    because 12 manifests are smaller than 4.0 MiB
+    0 bytes again, costs under $0.01: 24 GET × 0.0004 $/1,000 Standard + 2 PUT × 0.005 $/1,000 Standard, saves $0 a month
     ");
 }
