@@ -21,6 +21,11 @@ fn days(days: u64) -> Duration {
 }
 
 fn prices() -> Prices {
+    prices_with(0.0036)
+}
+
+/// The price list with another price of storage in `GLACIER`.
+fn prices_with(glacier: f64) -> Prices {
     let class = |storage: f64, put: f64, more: serde_json::Value| {
         let mut class = serde_json::json!({
             "storage_per_gib_month": storage, "put_per_1000": put, "list_per_1000": 0.005, "get_per_1000": 0.001,
@@ -35,7 +40,7 @@ fn prices() -> Prices {
             "STANDARD_IA": class(0.0125, 0.01, serde_json::json!({
                 "stored_days_min": 30, "billable_bytes_min": 131_072, "retrieval_per_gib": 0.01,
             })),
-            "GLACIER": class(0.0036, 0.03, serde_json::json!({
+            "GLACIER": class(glacier, 0.03, serde_json::json!({
                 "stored_days_min": 90, "overhead_bytes": 32_768, "overhead_standard_bytes": 8_192,
                 "restore": {"standard": {"per_gib": 0.01, "per_1000": 0.05, "hours_max": 5},
                             "expedited": {"per_gib": 0.03, "per_1000": 10, "hours_max": 1}},
@@ -159,6 +164,17 @@ fn each_reason_alone_keeps_a_curated_file_from_the_archive() {
     assert_eq!(without_and_with(curated(OLD), |facts| facts.lateness = Some(days(151))), ia);
     assert_eq!(without_and_with(curated(OLD), |facts| facts.lateness = Some(days(150))), "GLACIER");
     assert_eq!(without_and_with(curated(OLD), |facts| facts.tiering.hot = Some(days(200))), ia);
+    // Its events are of all of the first day of January.
+    let hold = |start: &str, end: &str| vec![Hold { start: start.parse().unwrap(), end: end.parse().unwrap() }];
+    assert_eq!(without_and_with(curated(OLD), |facts| facts.tiering.holds = hold("2025-01-01", "2025-01-02")), ia);
+    assert_eq!(
+        without_and_with(curated(OLD), |facts| facts.tiering.holds = hold("2024-12-01", "2025-01-01")),
+        "GLACIER"
+    );
+    assert_eq!(
+        without_and_with(curated(OLD), |facts| facts.tiering.holds = hold("2025-01-02", "2025-02-01")),
+        "GLACIER"
+    );
     let needed = |needed| move |facts: &mut Facts| facts.objects[0].needed = needed;
     let changed = |need| without_and_with(curated(OLD), needed(need));
     assert_snapshot!(changed(Need::Current { event_time: None }), @"no event time is known of it");
@@ -200,6 +216,15 @@ fn each_reason_alone_keeps_an_object_where_it_is() {
     assert_snapshot!(changed(&|facts| facts.objects[0].class = "INTELLIGENT_TIERING".to_owned()), @"in INTELLIGENT_TIERING: S3 moves it by itself");
     assert_snapshot!(changed(&|facts| facts.objects[0].class = "SNOW".to_owned()), @"in SNOW, which no rule moves objects out of");
     assert_snapshot!(changed(&|facts| facts.tiering.raw.clear()), @"the contract has no rule for raw objects");
+    // Of the class that its age alone would take it to; a rule of a lifecycle leaves it there too.
+    let in_ia = |facts: &mut Facts| facts.objects[0] = Listed { class: "STANDARD_IA".to_owned(), ..raw("2025-04-01") };
+    assert_snapshot!(changed(&in_ia), @"in STANDARD_IA already");
+    let in_glacier = |facts: &mut Facts| {
+        facts.objects[0].class = "GLACIER".to_owned();
+        facts.way = Way::Lifecycle;
+    };
+    assert_snapshot!(changed(&in_glacier), @"in GLACIER already");
+    assert_eq!(changed(&|facts| facts.way = Way::Lifecycle), "GLACIER");
     assert_snapshot!(changed(&|facts| facts.versioned = vec!["b".to_owned()]), @"b keeps what is replaced as an older version: a copy would be paid beside it; --lifecycle moves objects without copying them");
     // Copied to Standard-IA 29 days ago.
     let moved = |modified: &str| {
@@ -225,6 +250,11 @@ fn a_transition_must_pay() {
     // A copy out of Standard-IA pays for reading it.
     assert_snapshot!(of_bytes(256 << 10, "STANDARD_IA"), @"going to GLACIER costs more than it saves in 12 months");
     assert_eq!(of_bytes(100 << 20, "STANDARD_IA"), "GLACIER");
+    // Where the archive is no cheaper.
+    let mut facts = facts(vec![raw(OLD)]);
+    facts.tiering.raw.remove(0);
+    facts.prices = prices_with(0.023);
+    assert_snapshot!(one(&facts), @"GLACIER would cost more for objects of its size");
 }
 
 /// A limit of money goes to what saves most for its cost, and what is left over is said.
@@ -310,6 +340,16 @@ fn a_ledger_says_what_is_taken() {
     };
     use Taken::*;
     assert_eq!(partitions.taken(&files), [Forgotten, Beside, No, Yes, No, LookedAtAgain]);
+    // Of each, what makes it so is taken away.
+    let without = |change: &dyn Fn(&mut Partitions)| {
+        let mut partitions = partitions.clone();
+        change(&mut partitions);
+        partitions.taken(&files)
+    };
+    assert_eq!(without(&|of| drop(of.marks.insert(start(20), mark(&[]))))[5], Yes);
+    assert_eq!(without(&|of| drop(of.marks.insert(start(2), mark(&[&files[1], &files[2]]))))[1..3], [Yes, Yes]);
+    assert_eq!(without(&|of| drop(of.marks.insert(start(4), mark(&[&files[4]]))))[4], Yes);
+    assert_eq!(without(&|of| of.forgotten_before = Some(start(1)))[0], No);
     partitions.forgotten_is_taken = true;
     assert_eq!(partitions.taken(&files)[0], Yes);
     partitions.forgotten_before = None;

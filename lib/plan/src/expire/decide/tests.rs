@@ -277,3 +277,111 @@ fn parents_that_lead_back_end() {
     facts.snapshots[0].parent_id = Some(2);
     assert!(matches!(decide(&facts), ExpirePlan::Expire(_)));
 }
+
+/// What becomes of a snapshot, and every reason.
+fn of_snapshot(facts: &Facts, snapshot_id: i64) -> (Action, Vec<String>) {
+    let verdicts = match decide(facts) {
+        ExpirePlan::KeepAll(verdicts) | ExpirePlan::Expire(verdicts) => verdicts,
+        ExpirePlan::Refused { reasons } => panic!("refused: {reasons:?}"),
+    };
+    let found = verdicts.snapshots.into_iter().find(|verdict| verdict.snapshot_id == snapshot_id);
+    found.map(|verdict| (verdict.action, verdict.reasons)).unwrap()
+}
+
+/// Facts in which one thing alone keeps snapshot 1, the reason, and what takes that thing away.
+type Alone = (&'static str, Facts, fn(&mut Facts));
+
+#[test]
+fn each_reason_alone_keeps_a_snapshot() {
+    let aged = |of: &mut Facts| of.snapshots[0].committed_at = day(1);
+    let alone = |days: &[i64]| chain(days).with_snapshot(snapshot(9, None, 9)).with_ref(MAIN, branch(9));
+    let two = || Request { retain_last: Some(2), ..Request::default() };
+    let audit = |snapshots_min, age_days| chain(&[1, 2, 9]).with_ref("audit", own_branch(2, snapshots_min, age_days));
+    let cases: [Alone; 14] = [
+        ("current snapshot", chain(&[1]), |of| {
+            of.snapshots.push(snapshot(9, None, 9));
+            of.refs.insert(MAIN.to_owned(), branch(9));
+        }),
+        ("head of branch audit", alone(&[1]).with_ref("audit", branch(1)), |of| _ = of.refs.remove("audit")),
+        ("tag v1", alone(&[1]).with_ref("v1", tag(1)), |of| _ = of.refs.remove("v1")),
+        // A tag that has grown old keeps nothing any more.
+        ("tag v1", alone(&[1]).with_ref("v1", tag(1)), |of| {
+            of.properties.insert("history.expire.max-ref-age-ms".to_owned(), DAY_MS.to_string());
+        }),
+        ("not older than 5d on branch main", chain(&[8, 9]), aged),
+        ("not older than 9d on branch main", chain(&[1, 9]).with_property(MAX_AGE, &(9 * DAY_MS).to_string()), |of| {
+            of.properties.clear();
+        }),
+        ("not older than 30d on branch main", chain(&[1, 9]).asked(older_than("30d")), |of| {
+            of.request = Request::default();
+        }),
+        ("not older than 9d on branch audit", audit(None, Some(9)), |of| {
+            of.refs.insert("audit".to_owned(), branch(2));
+        }),
+        ("among the last 2 of branch main", chain(&[1, 9]).with_property(MIN_KEPT, "2"), |of| of.properties.clear()),
+        ("among the last 2 of branch main", chain(&[1, 9]).asked(two()), |of| of.request = Request::default()),
+        ("among the last 2 of branch audit", audit(Some(2), None), |of| {
+            of.refs.insert("audit".to_owned(), branch(2));
+        }),
+        ("not older than 5d, in no branch or tag", alone(&[8]), aged),
+        ("not named by --snapshot-id", alone(&[1]).asked(ids(&[77])), |of| of.request = Request::default()),
+        ("not named by --snapshot-id", alone(&[1]).asked(ids(&[77])), |of| of.request = ids(&[77, 1])),
+    ];
+    for (reason, mut facts, take_away) in cases {
+        assert_eq!(of_snapshot(&facts, 1), (Action::Keep, vec![reason.to_owned()]));
+        take_away(&mut facts);
+        assert_eq!(of_snapshot(&facts, 1).0, Action::Expire, "{reason}");
+    }
+}
+
+const MAX_AGE: &str = "history.expire.max-snapshot-age-ms";
+const MIN_KEPT: &str = "history.expire.min-snapshots-to-keep";
+
+#[test]
+fn each_reason_alone_keeps_a_ref() {
+    let of_ref = |facts: &Facts, name: &str| {
+        let (ExpirePlan::KeepAll(verdicts) | ExpirePlan::Expire(verdicts)) = decide(facts) else { panic!("refused") };
+        verdicts.refs.into_iter().find(|verdict| verdict.name == name).map(|of| (of.action, of.reason)).unwrap()
+    };
+    let limited = |days| RefFacts { ref_age_max_ms: Some(days * DAY_MS), ..tag(1) };
+    let cases: [(&str, &str, Facts, fn(&mut Facts)); 4] = [
+        (MAIN, "it is never dropped", chain(&[1]).with_property("history.expire.max-ref-age-ms", "1"), |of| {
+            // The same of another name; `main` is then what `v1` was.
+            let main = of.refs.remove(MAIN).unwrap();
+            of.refs.insert("v1".to_owned(), main);
+        }),
+        ("v1", "only named snapshots expire", chain(&[1, 9]).with_ref("v1", limited(1)).asked(ids(&[77])), |of| {
+            of.request = Request::default();
+        }),
+        ("v1", "it has no age limit", chain(&[1, 9]).with_ref("v1", tag(1)), |of| {
+            of.properties.insert("history.expire.max-ref-age-ms".to_owned(), DAY_MS.to_string());
+        }),
+        ("v1", "its snapshot is not older than 20d", chain(&[1, 9]).with_ref("v1", limited(20)), |of| {
+            of.refs.insert("v1".to_owned(), RefFacts { ref_age_max_ms: Some(DAY_MS), ..tag(1) });
+        }),
+    ];
+    for (name, reason, mut facts, take_away) in cases {
+        assert_eq!(of_ref(&facts, name), (Action::Keep, reason.to_owned()));
+        take_away(&mut facts);
+        assert_eq!(of_ref(&facts, "v1").0, Action::Expire, "{reason}");
+    }
+}
+
+#[test]
+fn each_reason_alone_refuses() {
+    let cases: [(&str, Facts, fn(&mut Facts)); 5] = [
+        ("gc.enabled", chain(&[1, 9]).with_property("gc.enabled", "false"), |of| of.properties.clear()),
+        (MAX_AGE, chain(&[1, 9]).with_property(MAX_AGE, "-1"), |of| of.properties.clear()),
+        ("held by tag v1", chain(&[1, 9]).with_ref("v1", tag(1)).asked(ids(&[1])), |of| _ = of.refs.remove("v1")),
+        ("held by branch audit", chain(&[1, 9]).with_ref("audit", branch(1)).asked(ids(&[1])), |of| {
+            of.refs.remove("audit");
+        }),
+        ("held by branch main", chain(&[1, 2]).asked(ids(&[1, 2])), |of| of.request = ids(&[1])),
+    ];
+    for (reason, mut facts, take_away) in cases {
+        let ExpirePlan::Refused { reasons } = decide(&facts) else { panic!("{reason}: not refused") };
+        assert!(reasons.len() == 1 && reasons[0].contains(reason), "{reason}: {reasons:?}");
+        take_away(&mut facts);
+        assert!(matches!(decide(&facts), ExpirePlan::Expire(_)), "{reason}");
+    }
+}

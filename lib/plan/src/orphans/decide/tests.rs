@@ -218,3 +218,62 @@ fn superseded_metadata_piles_up_and_goes() {
     let OrphansPlan::DeleteOrphans(found) = decide(&facts(many)) else { panic!("refused") };
     assert_eq!(found.orphans.len(), 50);
 }
+
+#[test]
+fn each_reason_alone_keeps_an_object() {
+    let outside = format!("{TABLE}-2/x.parquet");
+    let inside = |of: &mut Facts| of.objects.last_mut().unwrap().location = format!("{TABLE}/x.parquet");
+    let young = object("data/x.parquet", "2025-06-04T00:00:00Z");
+    let mut named = facts(vec![old("data/x.parquet")]);
+    named.references.insert(format!("{TABLE}/data/x.parquet"), Statistics);
+    let mut reserved = facts(vec![old("errors/x.parquet")]);
+    reserved.reserved.insert(format!("{TABLE}/errors"), "quarantine of curated.t".to_owned());
+    let hidden = "hidden: a part of its path begins with . or _";
+    let cases: [(&str, Facts, fn(&mut Facts)); 8] = [
+        ("outside of the table's location", facts(vec![old(&outside)]), inside),
+        ("the table refers to it: statistics file", named, |of| {
+            of.references.remove(&format!("{TABLE}/data/x.parquet"));
+        }),
+        ("quarantine of curated.t", reserved, |of| of.reserved.clear()),
+        (hidden, facts(vec![old("data/_x.parquet")]), inside),
+        (hidden, facts(vec![old("data/.x.parquet")]), inside),
+        (hidden, facts(vec![old("_spark/x.parquet")]), inside),
+        ("not older than 7d", facts(vec![young.clone()]), |of| of.older_than = "6d".parse().unwrap()),
+        ("not older than 7d", facts(vec![young]), |of| of.now = at("2025-06-11T00:00:01Z")),
+    ];
+    for (reason, mut facts, take_away) in cases {
+        let OrphansPlan::NoOrphans(found) = decide(&facts) else { panic!("{reason}: it is not kept") };
+        let others =
+            found.kept.iter().filter(|kept| !kept.reason.starts_with("the table refers") || kept.reason == reason);
+        assert_eq!(others.map(|kept| (kept.reason.as_str(), kept.files)).collect::<Vec<_>>(), [(reason, 1)]);
+        take_away(&mut facts);
+        let OrphansPlan::DeleteOrphans(found) = decide(&facts) else { panic!("{reason}: it does not go without it") };
+        assert_eq!(found.orphans.len(), 1, "{reason}");
+    }
+}
+
+#[test]
+fn each_reason_alone_refuses() {
+    let one = || facts(vec![old("data/x.parquet")]);
+    let change = |change: fn(&mut Facts)| {
+        let mut facts = one();
+        change(&mut facts);
+        facts
+    };
+    let cases: [(&str, Facts); 6] = [
+        ("gc.enabled", change(|of| drop(of.properties.insert("gc.enabled".to_owned(), "false".to_owned())))),
+        ("reaches into the last", change(|of| of.older_than = "1h".parse().unwrap())),
+        (
+            "table curated.u lies in",
+            change(|of| drop(of.neighbours.insert(TABLE.to_owned(), "curated.u".parse().unwrap()))),
+        ),
+        ("another scheme or bucket", change(|of| _ = of.references.insert("s3://other/a".to_owned(), DataFile))),
+        ("refers to nothing below", change(|of| of.references.clear())),
+        ("--max-fraction", change(|of| of.fraction_max = 0.1)),
+    ];
+    assert!(matches!(decide(&one()), OrphansPlan::DeleteOrphans(_)));
+    for (reason, facts) in cases {
+        let OrphansPlan::Refused { reasons, .. } = decide(&facts) else { panic!("{reason}: not refused") };
+        assert!(reasons.len() == 1 && reasons[0].contains(reason), "{reason}: {reasons:?}");
+    }
+}
