@@ -7,9 +7,13 @@ One lake of a folder and SQLite, whose catalog Iceberg's JdbcCatalog opens as it
 way, takes inserts, updates and deletes on read (position deletes), a new column and another partition spec; curated.telemetry
 is the demo's own. Then each job of JOBS runs over all of them, and after each Spark's answer must be the one it gave before:
 for every snapshot that is still there, and for the current one, whatever the job made of it. `etl check` must be content.
+
+Then Spark goes on writing to all of them: to Spark and to etl the rows must be what was there and what it wrote. In the end
+`etl maintain` finds something for each of its jobs, and is held to the same.
 """
 
 import argparse
+import datetime
 import json
 import os
 import pathlib
@@ -19,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 
-from pyspark.sql import SparkSession
+from pyspark.sql import Row, SparkSession
 
 CATALOG = "etl"
 ROWS = 400
@@ -37,7 +41,7 @@ TABLES = {
     "by_two": ("days(event_time), bucket(2, id)", "days(event_time)"),
 }
 
-# What etl does, and whether it may change which snapshots there are.
+# What etl does.
 JOBS = [
     ("compact", ["compact", "--include-active"]),
     ("compact, sorted", ["compact", "--include-active", "--rewrite-all", "--sort", "{sort}"]),
@@ -46,6 +50,17 @@ JOBS = [
     ("orphans", ["orphans", "--yes", "--max-fraction", "1"]),
     ("compact, again", ["compact", "--include-active", "--rewrite-all"]),
 ]
+
+# All of it in one command, after Spark has written more; and the jobs that must have changed something by it.
+MAINTAIN = ("maintain", ["maintain", "--yes"])
+MAINTAINED = {"compact", "expire", "orphans"}
+
+# Jobs that may let snapshots go.
+EXPIRING = {"expire", "maintain"}
+
+# Jobs that find a file of a killed run, as many days on. maintain commits then, and comes last: Spark writes nothing after
+# a commit of the future.
+DAYS_LATER = {"orphans": 10_000, "maintain": 8}
 
 
 def main() -> None:
@@ -75,42 +90,61 @@ def maintain(etl: pathlib.Path, jars: pathlib.Path, folder: pathlib.Path) -> Non
     known = {name: snapshots(spark, name) for name in tables}
     print(f"{len(tables)} tables, {sum(map(len, known.values()))} snapshots before any job")
 
-    compared = 0
-    for job, words in JOBS:
-        changed = 0
-        for name in tables:
-            of_telemetry = name == "telemetry"
-            columns = {"sort": "device_id, event_time DESC" if of_telemetry else "name, event_time DESC",
-                       "z_order": "device_id,event_time" if of_telemetry else "id,event_time"}
-            words_here = [word.format(**columns) for word in words]
-            current = list(known[name])[-1]
-            if job == "orphans":
-                stray = lake / ".etl" / "warehouse" / "curated" / name / "data" / "left-by-a-killed-run.parquet"
-                stray.write_bytes(b"no version of the table refers to it")
-            report = json.loads(run([etl, *words_here, f"curated.{name}", "--output", "json"], lake, later=job == "orphans"))
-            changed += report["status"] in ("committed", "deleted")
-            left = snapshots(spark, name)
-            for snapshot, rows in left.items():
-                # A snapshot that the job has made holds the rows of the one before it.
-                expected = known[name].get(snapshot, known[name][current])
-                if rows != expected:
-                    differ(job, name, snapshot, expected, rows)
-                compared += 1
-            if job == "orphans" and stray.exists():
-                raise SystemExit(f"{job} of {name}: {stray} is still there")
-            lost = set(known[name]) - set(left)
-            if lost and job != "expire":
-                raise SystemExit(f"{job} of {name}: snapshots {lost} are gone")
-            if current not in left and job != "expire":
-                raise SystemExit(f"{job} of {name}: what was current is gone")
-            if read_by_etl(etl, lake, name) != len(left[list(left)[-1]]):
-                raise SystemExit(f"{job} of {name}: etl and Spark count other rows")
-            run([etl, "check", f"curated.{name}"], lake)
-            known[name] = left
-        print(f"{job}: {changed} of {len(tables)} tables changed, {sum(map(len, known.values()))} snapshots left")
-        if not changed:
-            raise SystemExit(f"{job} changed nothing: there was nothing to see")
-    print(f"Spark: {compared} snapshots of {len(tables)} tables read as before, after {len(JOBS)} jobs")
+    compared = sum(hold(job, words, etl, lake, spark, known) for job, words in JOBS)
+    for name in tables:
+        known[name] = write_more(spark, name, known[name])
+        agree("Spark's writing", etl, lake, name, known[name])
+    print(f"Spark went on writing: {len(tables)} tables, {sum(map(len, known.values()))} snapshots")
+    compared += hold(*MAINTAIN, etl, lake, spark, known)
+    print(f"Spark: {compared} snapshots of {len(tables)} tables read as before, after {len(JOBS) + 1} jobs")
+
+
+def hold(job: str, words: list[str], etl: pathlib.Path, lake: pathlib.Path, spark: SparkSession, known: dict) -> int:
+    """Runs a job over all tables and holds what Spark reads against what is known; so many snapshots were compared."""
+    changed, compared, steps = 0, 0, set()
+    for name in known:
+        of_telemetry = name == "telemetry"
+        columns = {"sort": "device_id, event_time DESC" if of_telemetry else "name, event_time DESC",
+                   "z_order": "device_id,event_time" if of_telemetry else "id,event_time"}
+        words_here = [word.format(**columns) for word in words]
+        current = list(known[name])[-1]
+        stray = lake / ".etl" / "warehouse" / "curated" / name / "data" / "left-by-a-killed-run.parquet"
+        if job in DAYS_LATER:
+            stray.write_bytes(b"no version of the table refers to it")
+        report = json.loads(run([etl, *words_here, f"curated.{name}", "--output", "json"], lake, DAYS_LATER.get(job, 0)))
+        changed += has_changed(report)
+        steps |= {step["job"] for step in report.get("steps", []) if has_changed(step.get("report", {}))}
+        left = snapshots(spark, name)
+        for snapshot, rows in left.items():
+            # A snapshot that the job has made holds the rows of the one before it.
+            expected = known[name].get(snapshot, known[name][current])
+            if rows != expected:
+                differ(job, name, snapshot, expected, rows)
+            compared += 1
+        if stray.exists():
+            raise SystemExit(f"{job} of {name}: {stray} is still there")
+        lost = set(known[name]) - set(left)
+        if lost and job not in EXPIRING:
+            raise SystemExit(f"{job} of {name}: snapshots {lost} are gone")
+        agree(job, etl, lake, name, left)
+        known[name] = left
+    print(f"{job}: {changed} of {len(known)} tables changed, {sum(map(len, known.values()))} snapshots left")
+    if not changed:
+        raise SystemExit(f"{job} changed nothing: there was nothing to see")
+    if job == "maintain" and steps != MAINTAINED:
+        raise SystemExit(f"{job} had something to do for {sorted(steps)} alone")
+    return compared
+
+
+def has_changed(report: dict) -> bool:
+    return report.get("status") in ("committed", "deleted")
+
+
+def agree(job: str, etl: pathlib.Path, lake: pathlib.Path, name: str, known: dict[int, list[str]]) -> None:
+    """etl counts the rows that Spark reads in the current snapshot, and finds no damage."""
+    if read_by_etl(etl, lake, name) != len(known[list(known)[-1]]):
+        raise SystemExit(f"{job} of {name}: etl and Spark count other rows")
+    run([etl, "check", f"curated.{name}"], lake)
 
 
 def session(jars: pathlib.Path, lake: pathlib.Path) -> SparkSession:
@@ -183,6 +217,47 @@ def insert(spark: SparkSession, table: str, chance: random.Random, ids: range, m
     spark.sql(f"INSERT INTO {table} VALUES {', '.join(map(row, ids))}")
 
 
+def write_more(spark: SparkSession, name: str, known: dict[int, list[str]]) -> dict[int, list[str]]:
+    """Spark inserts and merges rows into what etl left: the snapshots after that, whose last has the rows that it must have."""
+    table = f"{CATALOG}.curated.{name}"
+    keys, number, new_key = ("id",), "amount", lambda row, n: {"id": row["id"] + n * 100_000}
+    if name == "telemetry":
+        keys, number = ("device_id", "event_id"), "temperature"
+        new_key = lambda row, n: {"event_id": f"{row['event_id']}-spark-{n}"}
+    key_of = lambda row: tuple(row[column] for column in keys)
+    expected = {key_of(row): row for row in map(Row.asDict, spark.table(table).collect())}
+    some = [expected[key] for key in sorted(expected)][::9]
+
+    inserted = [{**row, **new_key(row, 1)} for row in some]
+    view(spark, table, "inserted", inserted)
+    spark.sql(f"INSERT INTO {table} SELECT * FROM inserted")
+    # Rows that etl had written again, rows of the commit before, and new ones.
+    merged = [{**row, number: 21.5} for row in some[::2] + inserted[::2]] + [{**row, **new_key(row, 2)} for row in some]
+    view(spark, table, "merged", merged)
+    condition = " AND ".join(f"t.{column} = s.{column}" for column in keys)
+    spark.sql(
+        f"MERGE INTO {table} t USING merged s ON {condition} "
+        f"WHEN MATCHED THEN UPDATE SET {number} = s.{number} WHEN NOT MATCHED THEN INSERT *"
+    )
+    # maintain goes by what the table says.
+    spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('history.expire.min-snapshots-to-keep'='3')")
+    expected.update((key_of(row), row) for row in inserted + merged)
+
+    left = snapshots(spark, name)
+    for snapshot, rows in known.items():
+        if left.get(snapshot) != rows:
+            differ("Spark's writing", name, snapshot, rows, left.get(snapshot, []))
+    current, rows = list(left)[-1], sorted(str(Row(**row)) for row in expected.values())
+    if left[current] != rows:
+        differ("Spark's writing", name, current, rows, left[current])
+    return left
+
+
+def view(spark: SparkSession, table: str, name: str, rows: list[dict]) -> None:
+    schema = spark.table(table).schema
+    spark.createDataFrame([Row(*(row[field.name] for field in schema)) for row in rows], schema).createOrReplaceTempView(name)
+
+
 def declare(lake: pathlib.Path, name: str) -> None:
     """A section of etl.toml and a contract, without which etl touches no table."""
     with open(lake / "etl.toml", "a", encoding="utf-8") as config:
@@ -226,11 +301,12 @@ def read_by_etl(etl: pathlib.Path, lake: pathlib.Path, name: str) -> int:
     return json.loads(answer.splitlines()[0])["n"]
 
 
-def run(words: list, folder: pathlib.Path, later: bool = False) -> str:
-    """Runs etl; `later` tells it that it is years on, so that what lies about is old enough to be an orphan."""
+def run(words: list, folder: pathlib.Path, days_later: int = 0) -> str:
+    """Runs etl; it may be told that it is so many days on, so that what lies about is old enough to go."""
     environment = dict(os.environ)
-    if later:
-        environment["ETL_NOW"] = "2099-01-01T00:00:00Z"
+    if days_later:
+        then = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=days_later)
+        environment["ETL_NOW"] = then.strftime("%Y-%m-%dT%H:%M:%SZ")
     ran = subprocess.run([str(word) for word in words], cwd=folder, env=environment, capture_output=True, text=True)
     if ran.returncode:
         raise SystemExit(f"{' '.join(map(str, words))} ended {ran.returncode}\n{ran.stdout}{ran.stderr}")
