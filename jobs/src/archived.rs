@@ -1,6 +1,8 @@
 //! What a job says that needs archived objects: which, what bringing them back costs, and how long it takes. It says so
 //! before it stages or shows anything.
 
+use std::collections::HashSet;
+
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use lake::Table;
@@ -24,6 +26,19 @@ const NAMED_MAX: usize = 3;
 
 /// How long copies stay, as `etl tier restore` has it unless told otherwise.
 const DAYS: u32 = 7;
+
+/// Objects that a job needs and cannot read.
+#[derive(Debug, Clone)]
+pub struct Cold {
+    /// Where they are, as the job named them.
+    pub locations: HashSet<String>,
+    /// Which, and what bringing them back takes: `archived: 2 curated objects (4.0 GiB), …`.
+    pub what: String,
+    /// The command that brings them back.
+    pub help: String,
+    /// All of them are on their way.
+    pub is_restoring: bool,
+}
 
 /// An object that a job needs.
 #[derive(Debug, Clone)]
@@ -50,16 +65,29 @@ impl Needed {
 pub async fn in_archive(table: &Table, needed: Vec<Needed>) -> Result<Vec<Needed>> {
     let objects = table.storage.classes()?.list(table.metadata.location()).await?;
     let is_archived = |of: &Needed| {
-        let spelled = lake::Location::parse(&of.location).map_or_else(|_| of.location.clone(), |at| at.to_string());
+        let spelled = spelled(&of.location);
         let found = objects.binary_search_by(|object| object.location.cmp(&spelled));
         found.is_ok_and(|index| objects[index].class.parse().is_ok_and(StorageClass::is_archive))
     };
     Ok(needed.into_iter().filter(is_archived).collect())
 }
 
+/// A location as a list of objects spells it.
+pub fn spelled(location: &str) -> String {
+    lake::Location::parse(location).map_or_else(|_| location.to_owned(), |at| at.to_string())
+}
+
 impl Job {
     /// Why a job cannot read objects that may be archived; `None` when all can be read.
     pub async fn archived(&self, table: &str, zone: Zone, needed: &[Needed]) -> Result<Option<JobError>> {
+        Ok(self.cold(table, zone, needed).await?.map(|Cold { what, help, is_restoring, .. }| {
+            let kind = if is_restoring { Kind::Transient } else { Kind::Archived };
+            JobError::new(kind, format!("it needs what is {what}")).with_help(help)
+        }))
+    }
+
+    /// Those of the objects that must be restored before they can be read; `None` when all can be read.
+    pub async fn cold(&self, table: &str, zone: Zone, needed: &[Needed]) -> Result<Option<Cold>> {
         let classes = self.lake().await?.storage.classes()?;
         let look = |of: &Needed| {
             let location = of.location.clone();
@@ -101,16 +129,16 @@ impl Job {
         let bytes = cold.iter().map(|(of, _)| of.bytes).sum();
         let objects = format!("{} ({})", count(cold.len() as u64, &format!("{zone} object")), size(bytes));
         let named = named(&cold);
-        if plan.restores.is_empty() {
-            let message = format!("it needs what is still being brought back from the archive: {objects}, {named}");
-            return Ok(Some(JobError::new(Kind::Transient, message).with_help(help)));
-        }
+        let is_restoring = plan.restores.is_empty();
         let (cost, hours) = (plan.cost.dollars, count(u64::from(plan.hours_max), "hour"));
-        let message = format!(
-            "it needs what is archived: {objects}, {named}; bringing that back for {DAYS} days costs {cost} and takes {hours} \
-             at most"
-        );
-        Ok(Some(JobError::new(Kind::Archived, message).with_help(help)))
+        let what = match is_restoring {
+            true => format!("still being brought back from the archive: {objects}, {named}"),
+            false => format!(
+                "archived: {objects}, {named}; bringing that back for {DAYS} days costs {cost} and takes {hours} at most"
+            ),
+        };
+        let locations = cold.into_iter().map(|(of, _)| of.location).collect();
+        Ok(Some(Cold { locations, what, help, is_restoring }))
     }
 }
 

@@ -9,7 +9,7 @@ mod commit;
 mod facts;
 mod manifests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use clap::Args;
 use contract::{Contract, Duration, TableName};
@@ -20,6 +20,7 @@ use plan::compact::{CompactPlan, Compaction, JobOrder, ManifestsFacts, Options, 
 
 use self::apply::{Apply, Ended};
 use crate::{
+    archived::{self, Cold},
     config::TableConfig,
     error::{Exit, JobError, Kind, Result},
     job::Job,
@@ -141,10 +142,14 @@ impl Compact {
                 return Ok(());
             };
             drop(step);
-            match apply.run(&table, &reader, &plan, report).await? {
-                Ended::Done if self.no_rewrite_manifests => return Ok(()),
-                Ended::Done => return apply.rewrite_manifests(&config.name, report).await,
-                Ended::Lost(partitions) => only = Some(partitions),
+            match apply.run(&table, &reader, &plan, report).await {
+                Ok(Ended::Done) if self.no_rewrite_manifests => return Ok(()),
+                Ok(Ended::Done) => return apply.rewrite_manifests(&config.name, report).await,
+                Ok(Ended::Lost(partitions)) => only = Some(partitions),
+                Err(error) if error.kind == Kind::Archived => {
+                    return Err(explained(job, &contract, &reader, &plan, error).await);
+                }
+                Err(error) => return Err(error),
             }
             tracing::info!(table.name = %config.name, "another writer changed files of a group: planning again");
         }
@@ -173,17 +178,21 @@ impl Compact {
         staging::check_writable(&table)?;
         let reader = job.program.interrupt.stops(TableReader::new(&table, None)).await??;
         let manifests = job.program.interrupt.stops(table.manifests_facts()).await??;
-        let facts = facts::facts(self, job, contract, &reader, manifests, only)?;
+        let mut facts = facts::facts(self, job, contract, &reader, manifests, only)?;
+        let cold = facts::mark_archived(job, contract, &reader, &mut facts);
+        let cold = job.program.interrupt.stops(cold).await??;
         let plan = decide(&facts);
         tracing::debug!(table.name = %config.name, "{plan}");
         let is_first = report.compaction.is_none();
         if is_first {
             report.output.snapshot_before = table.metadata.current_snapshot_id();
             report.output.snapshot_after = table.metadata.current_snapshot_id();
+            report.kept = facts::kept(&plan, cold.as_ref());
             if job.only_shows(&Plan::Compact(plan.clone()), report) {
+                // The plan has the reasons, but not what bringing files back takes.
+                report.kept.retain(|kept| cold.as_ref().is_some_and(|cold| kept.reason.starts_with(&cold.what)));
                 return Ok(None);
             }
-            report.kept = facts::kept(&plan);
         }
         match plan {
             CompactPlan::Refused { reasons } => Err(JobError::usage(reasons.join("; "))),
@@ -232,15 +241,38 @@ impl Compact {
     }
 }
 
-/// What would be written again without options, from the live files and their manifests alone.
+/// A group met an archived file, of which the contract says nothing: the error says which of the plan's files are, and what
+/// bringing them back takes. That group stays as it was.
+async fn explained(
+    job: &Job,
+    contract: &Contract,
+    reader: &TableReader,
+    plan: &Compaction,
+    error: JobError,
+) -> JobError {
+    match facts::cold(job, contract, reader, plan).await {
+        Ok(Some(Cold { what, help, .. })) => {
+            JobError::new(Kind::Archived, format!("{} ({what})", error.message)).with_help(help)
+        }
+        _ => error,
+    }
+}
+
+/// What would be written again without options, from the live files and their manifests alone, and which of the files are
+/// known to be archived.
 pub fn decided(
     table: &Table,
     live: &LiveFiles,
     manifests: ManifestsFacts,
     contract: &Contract,
+    archived: &HashSet<&str>,
     now: Timestamp,
 ) -> CompactPlan {
-    decide(&facts::of_table(table, live, manifests, contract, now))
+    let mut facts = facts::of_table(table, live, manifests, contract, now);
+    for file in facts.files.iter_mut().filter(|_| !archived.is_empty()) {
+        file.is_archived = archived.contains(archived::spelled(&file.path).as_str());
+    }
+    decide(&facts)
 }
 
 /// What the command line means without options.

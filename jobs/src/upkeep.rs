@@ -3,6 +3,8 @@
 //! Beside the command line the only place that names several jobs. Each runs as if it had been typed, with what its table says
 //! and no options; so there is one way in which it plans, asks and reports.
 
+use std::collections::HashSet;
+
 use contract::{Contract, Duration};
 use jiff::Timestamp;
 use lake::{LiveFiles, Table};
@@ -56,15 +58,16 @@ pub fn expiry(table: &Table, now: Timestamp) -> Result<ExpirePlan> {
     expire::decided(table, now)
 }
 
-/// What `etl compact` would write again: from the live files and their manifests alone.
+/// What `etl compact` would write again: from the live files and their manifests alone, and those that are known to be archived.
 pub fn compaction(
     table: &Table,
     live: &LiveFiles,
     manifests: ManifestsFacts,
     contract: &Contract,
+    archived: &HashSet<&str>,
     now: Timestamp,
 ) -> CompactPlan {
-    compact::decided(table, live, manifests, contract, now)
+    compact::decided(table, live, manifests, contract, archived, now)
 }
 
 impl<'a> Upkeeper<'a> {

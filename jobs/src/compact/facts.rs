@@ -1,20 +1,27 @@
 //! What is known of a table's files before the decision, and how what stays is counted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use contract::Contract;
 use engine::TableReader;
 use jiff::Timestamp;
 use lake::{CompactionFiles, LiveFiles, Table};
 use plan::{
-    compact::{Arrange, CompactPlan, Facts, ManifestsFacts, Options, PartitionKey, SortOrder, Strategy},
+    compact::{
+        ARCHIVED, Arrange, CompactPlan, Compaction, Facts, ManifestsFacts, Options, PartitionKey, SortOrder, Strategy,
+        decide,
+    },
     orphans::Kept,
+    tier::Zone,
 };
 
 use super::Compact;
 use crate::{
+    archived::{self, Cold, Needed},
     error::{JobError, Result},
+    event_time,
     job::Job,
+    open::is_s3,
 };
 
 /// The property that says how large files are meant to be.
@@ -79,8 +86,47 @@ pub fn of_table(
     }
 }
 
+/// Marks the files that would be written again and must be restored first, and says what that takes. Only tables whose
+/// contract speaks of archives are looked at: a list of their objects is all that it takes.
+pub async fn mark_archived(
+    job: &Job,
+    contract: &Contract,
+    reader: &TableReader,
+    facts: &mut Facts,
+) -> Result<Option<Cold>> {
+    let table = reader.table();
+    if !contract.tiering.archived || !is_s3(table.metadata.location()) {
+        return Ok(None);
+    }
+    let CompactPlan::Compact(compaction) = decide(facts) else { return Ok(None) };
+    let cold = cold(job, contract, reader, &compaction).await?;
+    if let Some(Cold { locations, .. }) = &cold {
+        facts.files.iter_mut().for_each(|file| file.is_archived = locations.contains(&file.path));
+    }
+    Ok(cold)
+}
+
+/// Those of the files of a plan that must be restored before they can be read.
+pub async fn cold(
+    job: &Job,
+    contract: &Contract,
+    reader: &TableReader,
+    compaction: &Compaction,
+) -> Result<Option<Cold>> {
+    let table = reader.table();
+    let files = compaction.groups.iter().flat_map(|group| &group.files);
+    let wanted: HashSet<&str> = files.map(|file| file.path.as_str()).collect();
+    let name = contract.event_time.as_deref();
+    let field_id = name.and_then(|name| table.metadata.current_schema().field_id_by_name(name));
+    let files = reader.live().data.iter().map(|entry| &entry.data_file);
+    let wanted = files.filter(|file| wanted.contains(file.file_path()));
+    let needed = wanted.map(|file| Needed::curated(file.file_path(), event_time::bounds(file, field_id))).collect();
+    let needed = archived::in_archive(table, needed).await?;
+    job.cold(&table.name.to_string(), Zone::Curated, &needed).await
+}
+
 /// What stays by its reasons, without what they say of a single partition.
-pub fn kept(plan: &CompactPlan) -> Vec<Kept> {
+pub fn kept(plan: &CompactPlan, cold: Option<&Cold>) -> Vec<Kept> {
     let (CompactPlan::KeepAll(compaction) | CompactPlan::Compact(compaction)) = plan else { return Vec::new() };
     let mut reasons: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for kept in &compaction.kept {
@@ -89,6 +135,10 @@ pub fn kept(plan: &CompactPlan) -> Vec<Kept> {
         *files += kept.files;
         *bytes += kept.bytes;
     }
-    let kept = |(reason, (files, bytes)): (&str, _)| Kept { reason: reason.to_owned(), files, bytes };
+    let explained = |reason: &str| match cold.filter(|_| reason == ARCHIVED) {
+        Some(Cold { what, help, .. }) => format!("{what}: {help}"),
+        None => reason.to_owned(),
+    };
+    let kept = |(reason, (files, bytes))| Kept { reason: explained(reason), files, bytes };
     reasons.into_iter().map(kept).collect()
 }

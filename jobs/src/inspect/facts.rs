@@ -50,8 +50,10 @@ pub async fn facts(
         true => upkeeper.look(Upkeep::Orphans, config).await?.outlook,
         false => unknown(Upkeep::Orphans, "--storage lists the table's objects"),
     };
+    let in_archive = |of: &&Object| of.2.parse().is_ok_and(StorageClass::is_archive);
+    let archived = objects.iter().flatten().filter(in_archive).map(|of| of.0.as_str()).collect();
     let manifests_facts = job.program.interrupt.stops(table.manifests_facts()).await??;
-    let compaction = upkeep::compaction(&table, &live, manifests_facts, &contract, job.program.now());
+    let compaction = upkeep::compaction(&table, &live, manifests_facts, &contract, &archived, job.program.now());
     let metadata = &table.metadata;
     let (files, partitions) = by_partition(&table, &live.data);
     Ok(Some(Facts {

@@ -1,6 +1,8 @@
 //! `etl tier` against an S3 that has storage classes: what moves, what stays, what a run says that meets an archived object,
 //! and that nothing of an object but its class ever changes.
 
+mod upkeep;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -23,8 +25,13 @@ use crate::{
 pub type Named = (&'static str, fn() -> Result<(), String>);
 
 /// On the emulator's S3.
-pub const TRIALS: [Named; 4] =
-    [("copy", copy), ("lifecycle", lifecycle), ("archived", archived), ("versions", versions)];
+pub const TRIALS: [Named; 5] = [
+    ("copy", copy),
+    ("lifecycle", lifecycle),
+    ("archived", archived),
+    ("maintain", upkeep::maintain),
+    ("versions", versions),
+];
 
 /// (step, fault) pairs tried.
 pub static PAIRS: AtomicU64 = AtomicU64::new(0);

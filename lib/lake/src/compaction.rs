@@ -122,6 +122,7 @@ fn file_facts(
         deleted_rows: u64::try_from(deleted).unwrap_or(u64::MAX).min(rows),
         sort_order_id: file.sort_order_id(),
         is_selected: true,
+        is_archived: false,
     }
 }
 

@@ -21,6 +21,9 @@ use contract::{Duration, TableName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+/// What the reason begins with that keeps archived files.
+pub const ARCHIVED: &str = "archived";
+
 /// What is known before the decision.
 #[derive(Debug, Clone)]
 pub struct Facts {
@@ -73,6 +76,8 @@ pub struct FileFacts {
     pub sort_order_id: Option<i32>,
     /// Whether the filter that was asked for may find rows in it.
     pub is_selected: bool,
+    /// It lies in an archive, and has not been brought back.
+    pub is_archived: bool,
 }
 
 /// A partition, by the spec that it was made with.

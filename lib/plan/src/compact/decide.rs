@@ -8,8 +8,8 @@ use std::{
 use jiff::SignedDuration;
 
 use super::{
-    Arrange, CompactPlan, Compaction, Facts, FileFacts, Group, GroupFile, How, JobOrder, Kept, PartitionKey, Strategy,
-    decide_manifests, options::Sizes, size,
+    ARCHIVED, Arrange, CompactPlan, Compaction, Facts, FileFacts, Group, GroupFile, How, JobOrder, Kept, PartitionKey,
+    Strategy, decide_manifests, options::Sizes, size,
 };
 
 /// Commits of one run unless another number is asked for.
@@ -32,6 +32,7 @@ pub fn decide(facts: &Facts) -> CompactPlan {
         let stays = match (file.is_selected, active.get(&file.partition)) {
             (false, _) => Some("--where leaves it out".to_owned()),
             (true, Some(reason)) => Some(reason.clone()),
+            (true, None) if file.is_archived => Some(format!("{ARCHIVED}: it must be restored before it can be read")),
             (true, None) => None,
         };
         match stays.map_or_else(|| judge(file, facts, &sizes, &arrange), Err) {

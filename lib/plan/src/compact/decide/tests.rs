@@ -24,6 +24,7 @@ fn file(name: &str, mib: u64) -> FileFacts {
         deleted_rows: 0,
         sort_order_id: None,
         is_selected: true,
+        is_archived: false,
     }
 }
 
@@ -196,6 +197,19 @@ fn what_the_filter_leaves_out_stays() {
     pack 5 files, 50.0 MiB (copied) of event_time_day=2025-06-01: smaller than 96.0 MiB
     keep 1 file, 10.0 MiB of event_time_day=2025-06-01: --where leaves it out
     ");
+}
+
+#[test]
+fn what_is_archived_stays_and_the_rest_is_packed() {
+    let mut files = small(6);
+    files[5].is_archived = true;
+    insta::assert_snapshot!(text(&facts(files.clone())), @"
+    pack 5 files, 50.0 MiB (copied) of event_time_day=2025-06-01: smaller than 96.0 MiB
+    keep 1 file, 10.0 MiB of event_time_day=2025-06-01: archived: it must be restored before it can be read
+    ");
+    files.iter_mut().for_each(|file| file.is_archived = true);
+    let options = Options { rewrite_all: true, ..Options::default() };
+    insta::assert_snapshot!(text(&Facts { options, ..facts(files) }), @"keep 6 files, 60.0 MiB of event_time_day=2025-06-01: archived: it must be restored before it can be read");
 }
 
 #[test]
