@@ -29,7 +29,19 @@ pub fn table() -> TableSetup {
 
 /// The same with this merge mode.
 pub fn table_merged(mode: &str) -> TableSetup {
-    let changes = ContractChanges {
+    setup(&merged(mode))
+}
+
+/// The same, whose manifests aim for so many bytes.
+pub fn table_of_manifests(mode: &str, bytes: u64) -> TableSetup {
+    let mut changes = merged(mode);
+    let properties = format!("{{commit.manifest.target-size-bytes: '{bytes}'}}");
+    changes.settings.insert("etl.tableProperties".to_owned(), Some(properties));
+    setup(&changes)
+}
+
+fn merged(mode: &str) -> ContractChanges {
+    ContractChanges {
         columns: vec![
             "{name: temperature, logicalType: number, logicalTypeOptions: {maximum: 2}}".to_owned(),
             "{name: op, logicalType: string}".to_owned(),
@@ -40,8 +52,7 @@ pub fn table_merged(mode: &str) -> TableSetup {
             ("etl.mergeMode".to_owned(), Some(mode.to_owned())),
         ]),
         ..ContractChanges::default()
-    };
-    setup(&changes)
+    }
 }
 
 /// A table that nothing but the ledger keeps from holding a raw row twice.

@@ -108,6 +108,10 @@ fn main() -> ExitCode {
                 .push(trial(Tier::Local, format!("local::{job}-fault-{fault}"), move || maintain::faults(job, fault)));
         }
     }
+    for fault in ["before", "after", "stop"] {
+        let name = format!("local::manifests-fault-{fault}");
+        trials.push(trial(Tier::Local, name, move || maintain::faults_of_manifests(fault)));
+    }
     trials.push(trial(Tier::Local, "local::tier-folder".to_owned(), || tier::folder(Tier::Local)));
     for (name, run) in tier::TRIALS {
         trials.push(trial(Tier::Cloud, format!("cloud::tier-{name}"), run));

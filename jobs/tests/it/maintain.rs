@@ -4,10 +4,12 @@
 mod alone;
 mod beside;
 mod compaction;
+mod manifests;
 mod sequences;
 mod upkeep;
 
 pub use beside::{PAIRS, faults};
+pub use manifests::faults_of_manifests;
 pub use sequences::{TRIALS, property};
 pub use upkeep::UPKEEP;
 
@@ -19,11 +21,12 @@ use self::{
         compact_beside_dedupe, dedupe_beside_compact, dedupe_beside_expire, dedupe_beside_orphans, expire_beside_dedupe,
     },
     compaction::{commits, compact},
+    manifests::{compact_manifests, dedupe_beside_manifests, manifests_beside_dedupe},
 };
 use crate::{
     batches::{self, File, TABLE},
     here,
-    lake::{Lake, Ran, Tier, parse_json},
+    lake::{Lake, Ran, TableSetup, Tier, parse_json},
     model::{Model, Row},
 };
 
@@ -34,8 +37,9 @@ const MUCH_LATER: &str = "2100-01-01T00:00:00Z";
 pub type Named = (&'static str, bool, fn(Tier) -> Result<(), String>);
 
 /// On each tier.
-pub const ALONE: [Named; 6] = [
+pub const ALONE: [Named; 7] = [
     ("compact", false, compact),
+    ("compact-manifests", false, compact_manifests),
     ("expire", false, expire),
     ("expire-foreign", true, foreign),
     ("expire-asks", false, asks),
@@ -44,10 +48,12 @@ pub const ALONE: [Named; 6] = [
 ];
 
 /// In a folder alone.
-pub const BESIDE: [Named; 7] = [
+pub const BESIDE: [Named; 9] = [
     ("compact-commits", false, commits),
     ("compact-beside-dedupe", false, compact_beside_dedupe),
     ("dedupe-beside-compact", false, dedupe_beside_compact),
+    ("dedupe-beside-manifests", false, dedupe_beside_manifests),
+    ("manifests-beside-dedupe", false, manifests_beside_dedupe),
     ("expire-beside-dedupe", false, expire_beside_dedupe),
     ("dedupe-beside-expire", false, dedupe_beside_expire),
     ("dedupe-beside-orphans", false, dedupe_beside_orphans),
@@ -67,7 +73,11 @@ fn world(tier: Tier, name: &str, hours: usize) -> Result<World, String> {
 }
 
 fn world_merged(tier: Tier, name: &str, hours: usize, mode: &str) -> Result<World, String> {
-    let lake = Lake::new(tier, name, &[batches::table_merged(mode)]);
+    world_with(tier, name, hours, batches::table_merged(mode))
+}
+
+fn world_with(tier: Tier, name: &str, hours: usize, table: TableSetup) -> Result<World, String> {
+    let lake = Lake::new(tier, name, &[table]);
     let mut world = World { lake, model: Model::default(), history: Vec::new() };
     for hour in 0..hours {
         world.take_in(hour)?;

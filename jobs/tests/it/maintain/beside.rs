@@ -155,19 +155,19 @@ fn sweep(world: &World, job: &str) -> Result<BTreeMap<String, usize>, String> {
 }
 
 /// A local lake as it was, to start from again: locations are absolute, so that it must lie where it lay.
-struct Saved(tempfile::TempDir);
+pub struct Saved(tempfile::TempDir);
 
 /// What runs write to.
 const WRITTEN: [&str; 2] = ["warehouse", "catalog.db"];
 
 impl Saved {
-    fn of(lake: &Lake) -> Self {
+    pub fn of(lake: &Lake) -> Self {
         let saved = Self(tempfile::tempdir().expect("a temporary folder"));
         WRITTEN.iter().for_each(|name| copy(&lake.folder().join(name), &saved.0.path().join(name)));
         saved
     }
 
-    fn restore(&self, lake: &Lake) {
+    pub fn restore(&self, lake: &Lake) {
         for name in WRITTEN {
             let path = lake.folder().join(name);
             if path.is_dir() {

@@ -21,10 +21,15 @@ fn reasons(report: &Value) -> BTreeSet<&str> {
 
 impl World {
     /// What a compaction has made reads as the table did.
-    fn compacted(&mut self, report: &Value) -> Result<(), String> {
+    pub fn compacted(&mut self, report: &Value) -> Result<(), String> {
+        self.compacted_since(report, &(0..self.history.len()).collect::<Vec<_>>())
+    }
+
+    /// The same, and so do these snapshots of before.
+    pub fn compacted_since(&mut self, report: &Value, kept: &[usize]) -> Result<(), String> {
         let id = report["output"]["snapshot_after"].as_i64().ok_or("no snapshot")?;
         self.history.push((id, self.model.clone()));
-        self.is_right(&(0..self.history.len()).collect::<Vec<_>>())
+        self.is_right(&[kept, &[self.history.len() - 1]].concat())
     }
 }
 
