@@ -11,7 +11,7 @@ use std::{
 
 use contract::{Contract, Duration};
 use engine::{
-    FileName, Stop, TableReader, TableWriterOptions,
+    FileName, Session, Stop, TableReader, TableWriterOptions,
     compact::{Rewriter, Rewritten},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -102,7 +102,9 @@ impl<'a> Apply<'a> {
         };
         let (give_up, given_up) = oneshot::channel();
         let mut tasks = JoinSet::new();
-        let ended = self.rewrite_all(&mut run, &mut tasks, given_up, report).await;
+        let session = self.job.session()?;
+        let ended = self.rewrite_all(&session, &mut run, &mut tasks, given_up, report).await;
+        report.resources.spill_bytes += session.spilled_bytes();
         // Groups that are still being written are taken back by themselves, those that were just ready here.
         drop(give_up);
         while let Some(task) = tasks.join_next().await {
@@ -123,12 +125,13 @@ impl<'a> Apply<'a> {
     /// Writes groups, some at a time, and commits them as they come.
     async fn rewrite_all(
         &mut self,
+        session: &Session,
         run: &mut Run<'_>,
         tasks: &mut JoinSet<(PartitionKey, engine::Result<Rewritten>)>,
         given_up: oneshot::Receiver<()>,
         report: &mut Report,
     ) -> Result<()> {
-        let rewriter = self.rewriter(run, given_up, report)?;
+        let rewriter = self.rewriter(session, run, given_up, report)?;
         // A sort takes the memory and the cores that there are: a second one would find too little.
         let sorts = run.plan.groups.iter().any(|group| group.arrange != Arrange::Pack);
         let at_once = if sorts { 1 } else { self.job.session_options().threads.max(1) };
@@ -177,7 +180,13 @@ impl<'a> Apply<'a> {
     }
 
     /// Writes groups until the program is asked to stop, or the run is given up.
-    fn rewriter(&self, run: &Run<'_>, given_up: oneshot::Receiver<()>, report: &Report) -> Result<Rewriter> {
+    fn rewriter(
+        &self,
+        session: &Session,
+        run: &Run<'_>,
+        given_up: oneshot::Receiver<()>,
+        report: &Report,
+    ) -> Result<Rewriter> {
         let options = self.job.session_options();
         let metadata = &run.table.metadata;
         let schema = metadata.current_schema();
@@ -198,7 +207,6 @@ impl<'a> Apply<'a> {
             zstd_level: Some(ZSTD_LEVEL),
             properties: metadata.properties().clone(),
         };
-        let session = self.job.session()?;
         let asked = self.job.program.interrupt.stop();
         let stop = Stop::when(async move {
             let given_up = async {
@@ -207,7 +215,7 @@ impl<'a> Apply<'a> {
             };
             _ = asked.unless(given_up).await;
         });
-        Ok(Rewriter::new(&session, run.reader.clone(), writer, stop))
+        Ok(Rewriter::new(session, run.reader.clone(), writer, stop))
     }
 }
 

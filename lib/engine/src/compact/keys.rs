@@ -74,24 +74,28 @@ impl Sample {
     /// About so many ranges, with about as many of the keys in each.
     pub(super) fn cut(mut self, count: usize) -> Ranges {
         self.keys.sort_unstable();
-        let mut ranges = Ranges { cuts: Vec::new() };
+        let mut cuts: Vec<Cut> = Vec::new();
         for cut in 1..count {
             let Some(key) = self.keys.get(cut * self.keys.len() / count) else { break };
-            match ranges.cuts.last_mut() {
+            match cuts.last_mut() {
                 // It would fill a range by itself.
                 Some(last) if last.key == *key => last.is_frequent = true,
-                _ => ranges.cuts.push(Cut { key: key.clone(), is_frequent: false }),
+                _ => cuts.push(Cut { key: key.clone(), is_frequent: false }),
             }
         }
-        ranges
+        Ranges::new(cuts)
     }
 }
 
 /// Ranges of keys, in order. Between two cuts is one, from the first cut to before the second; a cut that is a frequent
 /// key is a range of its own.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Ranges {
     cuts: Vec<Cut>,
+    /// What all cuts begin with.
+    start: Vec<u8>,
+    /// Of each cut what comes after that, beside each other: they tell most keys' places.
+    heads: Vec<u128>,
 }
 
 #[derive(Debug)]
@@ -101,6 +105,16 @@ struct Cut {
 }
 
 impl Ranges {
+    fn new(cuts: Vec<Cut>) -> Self {
+        let start = match (cuts.first(), cuts.last()) {
+            // All others lie between these.
+            (Some(first), Some(last)) => first.key[..same(&first.key, &last.key)].to_vec(),
+            _ => Vec::new(),
+        };
+        let heads = cuts.iter().map(|cut| head(&cut.key[start.len()..])).collect();
+        Self { cuts, start, heads }
+    }
+
     /// How many there are; some may have no keys.
     pub(super) fn len(&self) -> usize {
         2 * self.cuts.len() + 1
@@ -108,7 +122,15 @@ impl Ranges {
 
     /// Which range a key is in.
     pub(super) fn of(&self, key: &[u8]) -> usize {
-        let cuts = self.cuts.partition_point(|cut| cut.key.as_slice() <= key);
+        let (from, to) = match key.strip_prefix(self.start.as_slice()) {
+            Some(rest) => {
+                let head = head(rest);
+                let from = self.heads.partition_point(|of| *of < head);
+                (from, from + self.heads[from..].iter().take_while(|of| **of == head).count())
+            }
+            None => (0, self.cuts.len()),
+        };
+        let cuts = from + self.cuts[from..to].partition_point(|cut| cut.key.as_slice() <= key);
         match cuts.checked_sub(1).map(|last| &self.cuts[last]) {
             Some(last) if last.is_frequent && last.key == key => 2 * cuts - 1,
             _ => 2 * cuts,
@@ -119,6 +141,19 @@ impl Ranges {
     pub(super) fn is_one_key(range: usize) -> bool {
         range % 2 == 1
     }
+}
+
+/// The first bytes as a number that compares like them; what is not there counts as 0.
+pub(super) fn head(bytes: &[u8]) -> u128 {
+    let mut head = [0; 16];
+    let count = bytes.len().min(head.len());
+    head[..count].copy_from_slice(&bytes[..count]);
+    u128::from_be_bytes(head)
+}
+
+/// How many bytes two keys begin with that are the same.
+pub(super) fn same(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 #[cfg(test)]
@@ -144,6 +179,24 @@ mod tests {
         let places = ["a", "j", "k", "l", "z"].map(|key| ranges.of(key.as_bytes()));
         assert_eq!(places, [0, 0, 1, 2, 2]);
         assert_eq!(places.map(Ranges::is_one_key), [false, false, true, false, false]);
+    }
+
+    #[test]
+    fn keys_that_begin_alike_are_told_apart() {
+        let long = |n: u32| format!("device-of-a-very-long-name-{n:03}");
+        let keys: Vec<String> = (100..200).map(long).collect();
+        let ranges = ranges(&keys.iter().map(String::as_str).collect::<Vec<_>>(), 50);
+        let places: Vec<_> = keys.iter().map(|key| ranges.of(key.as_bytes())).collect();
+        assert_eq!(places, (0..100).map(|n| n / 2 * 2).collect::<Vec<_>>());
+        for (key, place) in [("", 0), ("a", 0), ("device", 0), ("device-of-b", 98), ("z", 98)] {
+            assert_eq!(ranges.of(key.as_bytes()), place, "{key}");
+        }
+        let ends = ["k", "k\0", "k\0\0", "k\0a"].map(|key| ranges_of_zeros().of(key.as_bytes()));
+        assert_eq!(ends, [0, 2, 4, 6], "what is not there is no zero");
+    }
+
+    fn ranges_of_zeros() -> Ranges {
+        ranges(&["k", "k\0", "k\0\0", "k\0a"], 4)
     }
 
     #[test]

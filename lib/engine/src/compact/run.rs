@@ -9,7 +9,7 @@ use arrow::{
 };
 
 use super::{
-    keys::{Ranges, Sample},
+    keys::{Ranges, Sample, head, same},
     pieces::BATCH_ROWS,
 };
 use crate::{Error, Result, writer::batch_bytes};
@@ -75,11 +75,8 @@ impl Run {
         let key = |(batch, row): Pick| self.keys[batch as usize].row(row as usize).data();
         let Some(first) = picks.first().map(|pick| key(*pick)) else { return picks };
         // Keys of a range begin alike. What comes after that tells most of them apart, and lies beside each other.
-        let same = picks.iter().fold(first.len(), |same, pick| {
-            let both = first[..same].iter().zip(key(*pick));
-            both.take_while(|(a, b)| a == b).count()
-        });
-        let mut places: Vec<(u128, Pick)> = picks.iter().map(|pick| (head(&key(*pick)[same..]), *pick)).collect();
+        let start = picks.iter().fold(first.len(), |start, pick| same(&first[..start], key(*pick)));
+        let mut places: Vec<(u128, Pick)> = picks.iter().map(|pick| (head(&key(*pick)[start..]), *pick)).collect();
         places.sort_unstable_by(|(a, x), (b, y)| a.cmp(b).then_with(|| key(*x).cmp(key(*y))));
         places.into_iter().map(|(_, pick)| pick).collect()
     }
@@ -111,12 +108,4 @@ impl Run {
         let options = RecordBatchOptions::new().with_row_count(Some(picks.len()));
         RecordBatch::try_new_with_options(schema, columns, &options).map_err(failed)
     }
-}
-
-/// The first bytes as a number that compares like them; what is not there counts as 0.
-fn head(bytes: &[u8]) -> u128 {
-    let mut head = [0; 16];
-    let count = bytes.len().min(head.len());
-    head[..count].copy_from_slice(&bytes[..count]);
-    u128::from_be_bytes(head)
 }

@@ -34,20 +34,20 @@ const SUBJECT: &str = "sorting rows";
 
 /// Share of the memory limit for rows that are being gathered, in percent. The rest is for reading, and for writing what
 /// was sorted.
-const RUNS_PERCENT: u64 = 40;
-/// Share of the memory limit for a range that comes back from disk, in percent. Its keys come on top, and the next range
-/// is made ready while one is written.
+const RUNS_PERCENT: u64 = 32;
+/// Share of the memory limit that a range which comes back from disk may take at most, in percent. Its keys come on top, and
+/// the next range is made ready while one is written.
 const RANGE_PERCENT: u64 = 8;
 /// Ranges that are in memory at once: one is written, one is made ready.
 const RANGES_AT_ONCE: usize = 2;
+/// Ranges that are smaller together are sorted together: more of them would not be in the processor's cache.
+const CACHED_RANGE_BYTES: u64 = 8 << 20;
 /// Rows that are gathered by one thread are no fewer bytes than this: they would make very small blocks.
 const RUN_BYTES_MIN: u64 = 32 << 20;
-/// Ranges of one pass. More are cut again.
+/// Ranges of one pass. What comes out too large is cut again.
 const RANGES_MAX: u64 = 1024;
-/// Bytes in memory that become of a byte in a file, about: ranges that come out small are taken together.
-const BYTES_PER_FILE_BYTE: u64 = 8;
-/// A range in memory has about so many bytes: then its keys are in the processor's cache while they are sorted.
-const CACHED_RANGE_BYTES: usize = 8 << 20;
+/// A run has about so many bytes for each range, or more: smaller blocks would be mostly their heads.
+const BLOCK_BYTES_MIN: u64 = 64 << 10;
 /// Rows of a block, at most.
 const BLOCK_ROWS_MAX: usize = 64 << 10;
 /// Files of which keys are read before ranges are cut: one of so many, but no fewer than the other number.
@@ -68,7 +68,6 @@ pub(super) fn sorted(
     let pool = &session.context().runtime_env().memory_pool;
     let memory = MemoryConsumer::new("sorting").register(pool);
     memory.try_grow(size(runs_bytes)).map_err(|error| sql_error(session, SUBJECT, error))?;
-    let file_bytes = files.iter().map(|file| file.data_file.file_size_in_bytes()).sum::<u64>();
     let threads = session.options().threads.max(1) as u64;
     let readers = (runs_bytes / RUN_BYTES_MIN).clamp(1, threads);
     let range_bytes = limit_bytes / 100 * RANGE_PERCENT;
@@ -80,7 +79,7 @@ pub(super) fn sorted(
         readers: size(readers),
         run_bytes: size(runs_bytes / readers),
         range_bytes,
-        ranges: size((file_bytes * BYTES_PER_FILE_BYTE / (range_bytes / 4).max(1)).clamp(16, RANGES_MAX)),
+        ranges: size((runs_bytes / readers / BLOCK_BYTES_MIN).clamp(16, RANGES_MAX)),
         _memory: memory,
     };
     Ok(stream::once(Arc::new(sorter).sort(Source::Files(files.into()), 0)).try_flatten().boxed())
@@ -315,19 +314,19 @@ impl Source {
 /// Everything fits: ranges are cut from all the keys, so that each is small and several can be made ready.
 fn in_memory(parts: Vec<Part>) -> Vec<Unsorted> {
     let run = parts.into_iter().map(|part| part.run).fold(Run::default(), Run::and);
-    let ranges = run.sample().cut((run.bytes / CACHED_RANGE_BYTES).clamp(1, size(RANGES_MAX)));
+    let ranges = run.sample().cut(size((run.bytes as u64 / CACHED_RANGE_BYTES).clamp(1, RANGES_MAX)));
     let run = Arc::new(run);
     let picks = run.split(&ranges);
     picks.into_iter().filter(|picks| !picks.is_empty()).map(|picks| Unsorted::Picks(Arc::clone(&run), picks)).collect()
 }
 
-/// Neighbouring ranges as far as they fit into memory together.
+/// Neighbouring ranges, several of them together where they are small.
 fn together(ranges: Vec<Vec<Block>>, bytes_max: u64) -> Vec<Unsorted> {
     let mut all = Vec::new();
     let (mut gathered, mut gathered_bytes) = (Vec::new(), 0);
     for (place, blocks) in ranges.into_iter().enumerate() {
         let bytes = blocks.iter().map(|block| block.bytes).sum::<u64>();
-        if gathered_bytes + bytes > bytes_max && !gathered.is_empty() {
+        if gathered_bytes + bytes > bytes_max.min(CACHED_RANGE_BYTES) && !gathered.is_empty() {
             all.push(Unsorted::Blocks(std::mem::take(&mut gathered)));
             gathered_bytes = 0;
         }

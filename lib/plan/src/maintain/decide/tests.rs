@@ -93,7 +93,7 @@ fn the_last_dollars_are_for_moves() {
     later tier: do tier: it would cost $0.01, and $0 of --budget-dollars are left
     ");
     let limits = |budget| decide(&facts, budget).iter().map(|plan| plan.steps[1].dollars_max).collect::<Vec<_>>();
-    let cents = |cents| Some(Dollars { nanos: cents * 10_000_000 });
+    let cents = |cents: i64| Some(Dollars { nanos: cents * 10_000_000 });
     // Also what fits is held to what was planned: the jobs before it may leave more to move.
     assert_eq!(limits(budget), [cents(50), cents(30), None]);
     assert_eq!(limits(Budget::default()), [None; 3]);
