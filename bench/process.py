@@ -21,16 +21,17 @@ class Failed(Exception):
     """A program that had to succeed did not."""
 
 
-def measure(command: list, log: Path) -> Used:
-    """Runs the command to its end; stdout goes to `log`, stderr beside it.
+def measure(command: list, log: Path, sync: bool = True, environment: dict[str, str] | None = None) -> Used:
+    """Runs the command to its end; stdout goes to `log`, stderr beside it. Of our own variables it gets those of `environment`.
 
     Linux counts a parent's memory into a child's peak until the child has started its own program, so the caller has
     to be small: everything that needs numpy, arrow or DuckDB runs in processes of its own.
     """
     command = [str(word) for word in command]
     errors = log.with_suffix(".stderr")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ETL_")}
-    os.sync()  # what was written before is not paid by this one
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ETL_")} | (environment or {})
+    if sync:
+        os.sync()  # what was written before is not paid by this one
     with log.open("wb") as out, errors.open("wb") as err:
         start = time.monotonic()
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment)

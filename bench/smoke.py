@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 import check
 import generate
+import stream
 import truth
 
 HERE = Path(__file__).parent
@@ -93,6 +94,25 @@ class Data(unittest.TestCase):
         self.assertAlmostEqual(sum(age <= 1.01 for age in ages) / len(ages), 0.80, delta=0.03)
         self.assertAlmostEqual(sum(age > 24.3 for age in ages) / len(ages), 0.05, delta=0.02)
 
+    def test_a_stream_is_as_described(self) -> None:
+        folder = stream.generate(4, 1_000, 1, self.root / "stream")
+        again = stream.generate(4, 1_000, 1, self.root / "stream-again")
+        self.assertEqual(content(folder), content(again))
+        files = [pq.read_table(path, partitioning=None).to_pylist() for path in sorted(folder.rglob("*.parquet"))]
+        self.assertEqual([len(rows) for rows in files], [1_000] * 4)
+        seen: dict[str, dict] = {}
+        for number, rows in enumerate(files):
+            keys = Counter(row["event_id"] for row in rows)
+            twice = sum(count - 1 for count in keys.values())
+            older = {row["event_id"]: row for row in rows if row["event_id"] in seen}
+            self.assertEqual(twice, 25)
+            self.assertEqual(len(older), 26 if number else 0)
+            self.assertEqual(sum(row != seen[event] for event, row in older.items()), 1 if number else 0)
+            seen |= {row["event_id"]: row for row in rows}
+        late = [(row["ingest_time"] - row["event_time"]).total_seconds() for rows in files for row in rows]
+        self.assertLessEqual(max(late), 24 * 3600)
+        self.assertGreater(sum(seconds > 60 for seconds in late), 10)
+
     def test_truth_is_what_a_loop_counts(self) -> None:
         for workload in ("w1", "w2", "w4", "w7"):
             folder, data = self.make(workload)
@@ -140,14 +160,18 @@ class Checks(unittest.TestCase):
 class Driver(unittest.TestCase):
     """The whole benchmark on stand-ins: it ends 0 when all is right, and says what is wrong otherwise."""
 
-    def bench(self, cache: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    def bench(self, cache: Path, *arguments: str, driver: str = "run.py", **environment: str) -> subprocess.CompletedProcess:
         for name in ("etl", "l0"):
             script = cache / name
             script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(HERE / "standin.py"))} {name} "$@"\n')
             script.chmod(0o755)
-        command = [sys.executable, HERE / "run.py", *arguments, "--scale", str(SCALE), "--runs", "1"]
+        command = [sys.executable, HERE / driver, *arguments, "--runs", "1", "--etl", cache / "etl"]
+        if driver == "run.py":
+            command += ["--scale", str(SCALE), "--l0", cache / "l0"]
+        else:
+            command += ["--every", "2", "--rows", "200", "--query", "all rows", "--json", "--etl-clock", cache / "etl"]
         return subprocess.run(
-            [*command, "--etl", cache / "etl", "--l0", cache / "l0"],
+            command,
             capture_output=True,
             text=True,
             env=os.environ | {"ETL_CACHE": str(cache)} | environment,
@@ -166,6 +190,21 @@ class Driver(unittest.TestCase):
             self.assertEqual(wrong.returncode, 1)
             self.assertIn("WRONG: lake: ", wrong.stderr)
             self.assertIn("rows, not", wrong.stderr)
+
+    def test_w9(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            cache = Path(folder)
+            right = self.bench(cache, "w9", "--commits", "3", driver="commits.py")
+            self.assertEqual(right.returncode, 0, right.stderr)
+            result = json.loads(right.stdout)
+            self.assertEqual([goal["name"] for goal in result["goals"]][-1], "W9, all queries together, maintained")
+            self.assertEqual(result["lakes"]["unmaintained"]["commits"], 3)
+            self.assertEqual(len(result["reads"]["all rows"]), 3)
+            self.assertGreater(result["lakes"]["unmaintained"]["snapshots"], result["lakes"]["at once"]["snapshots"])
+
+            wrong = self.bench(cache, "w9", "--commits", "1", driver="commits.py", STANDIN_FAULT="lose")
+            self.assertEqual(wrong.returncode, 1)
+            self.assertIn("are not the", wrong.stderr)
 
     def test_w1_by_day(self) -> None:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Slow stand-ins for the programs that are measured, so that smoke.py tries the benchmark without them.
 
-    standin.py etl --config F --report F --memory-limit SIZE dedupe TABLE --start T --end T
+    standin.py etl --config F [--report F] --memory-limit SIZE dedupe TABLE (--start T --end T | --pending)
+    standin.py etl --config F --memory-limit SIZE query --full-scan --output json SQL
+    standin.py etl --config F --memory-limit SIZE compact|maintain …
     standin.py l0 OUT_DIR @LIST
 
-`etl` is DuckDB, and PyIceberg writing the whole table again. With STANDIN_FAULT=lose it loses a row and does not say so.
+`etl` is DuckDB, and PyIceberg writing the whole table again; it maintains nothing. With STANDIN_FAULT=lose it loses a row and does not say so.
 """
 
 import json
@@ -23,6 +25,12 @@ import truth
 
 
 def etl(arguments: list[str]) -> None:
+    if "compact" in arguments or "maintain" in arguments:
+        return
+    if "query" in arguments:
+        return query(Path(arguments[arguments.index("--config") + 1]), arguments[-1])
+    if arguments[-1] == "--pending":
+        arguments = [*arguments[:-1], "--start", "2025-06-01T00:00", "--end", "2025-06-02T00:00"]
     options = dict(zip(arguments[::2], arguments[1::2]))
     config_file = Path(options["--config"])
     config = tomllib.loads(config_file.read_text())
@@ -54,7 +62,17 @@ def etl(arguments: list[str]) -> None:
     counts = {"read": read, "invalid": invalid.num_rows, "duplicate": read - invalid.num_rows - kept, "stale": 0}
     counts |= {"unchanged": 0, "inserted": kept - updated, "updated": updated}
     rejects = [{"rule": rule, "count": count} for rule, count in broken.items()]
-    Path(options["--report"]).write_text(json.dumps({"rows": counts, "rejects": rejects}) + "\n")
+    if "--report" in options:
+        Path(options["--report"]).write_text(json.dumps({"rows": counts, "rejects": rejects}) + "\n")
+
+
+def query(config_file: Path, statement: str) -> None:
+    name = next(iter(tomllib.loads(config_file.read_text())["table"]))
+    connection = truth.connect(config_file.parent)
+    live = check.live_files(open_table(config_file.parent, name).metadata_location)
+    connection.execute(f"CREATE TEMP VIEW lake AS {check.live_rows(live)}")
+    for row in connection.execute(statement.replace(name, "lake")).to_arrow_table().to_pylist():
+        print(json.dumps(row, default=str))
 
 
 def arrived(template: str, start: str, end: str) -> list[Path]:
