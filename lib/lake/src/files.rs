@@ -3,13 +3,22 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
+    pin::pin,
     sync::Arc,
 };
 
 use futures::TryStreamExt;
-use iceberg::spec::{DataContentType, DataFile, DataFileFormat, Datum, Literal, PrimitiveLiteral, Schema, Struct};
+use iceberg::spec::{
+    DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, Literal, ManifestContentType, ManifestFile,
+    PrimitiveLiteral, Schema, Struct,
+};
 
-use crate::{Removal, Result, Table, TableError, manifest::may_have_live_files};
+use crate::{
+    Removal, Result, Table, TableError,
+    gather::{self, Needed},
+    manifest::{Entry, may_have_live_files},
+    skim::{self, LiveObject},
+};
 
 /// Field id of `file_path` in a position delete file.
 pub(crate) const DELETE_FILE_PATH_ID: i32 = 2_147_483_546;
@@ -41,6 +50,11 @@ pub struct DataFileEntry {
 }
 
 impl DataFileEntry {
+    pub(crate) fn of(manifest: &ManifestFile, entry: Entry) -> Self {
+        let Entry { snapshot_id, sequence_number, data_file, .. } = entry;
+        Self { data_file, spec_id: manifest.partition_spec_id, sequence_number, snapshot_id }
+    }
+
     /// The file's end, as a change has it.
     pub fn removal(&self) -> Removal {
         Removal {
@@ -66,31 +80,76 @@ impl Table {
     /// columns with defaults, encryption.
     pub async fn live_files(&self, snapshot_id: i64) -> Result<LiveFiles> {
         let snapshot = self.snapshot(snapshot_id)?;
-        if let Some(column) = column_with_default(self.metadata.current_schema()) {
-            let what = format!("gives column {column} a default for rows written before it");
-            let help = "read the table with an engine of format version 3";
-            return Err(self.unsupported(&self.pointer.metadata_location, &what, help).into());
-        }
+        self.refuse_defaults()?;
         let manifests = self.manifest_list(snapshot).await?;
         let mut live = LiveFiles { unpartitioned_spec_ids: self.unpartitioned_spec_ids(), ..LiveFiles::default() };
         let mut read = self.manifests(manifests.iter().filter(|file| may_have_live_files(file)));
         while let Some((file, manifest)) = read.try_next().await? {
-            for entry in manifest.entries.into_iter().filter(|entry| entry.is_live()) {
+            for entry in manifest.entries.into_iter().filter(Entry::is_live) {
                 self.refuse_unreadable(&entry.data_file)?;
-                let to = match entry.data_file.content_type() {
-                    DataContentType::Data => &mut live.data,
-                    DataContentType::PositionDeletes => &mut live.position_deletes,
-                    DataContentType::EqualityDeletes => &mut live.equality_deletes,
-                };
-                to.push(DataFileEntry {
-                    spec_id: file.partition_spec_id,
-                    sequence_number: entry.sequence_number,
-                    snapshot_id: entry.snapshot_id,
-                    data_file: entry.data_file,
-                });
+                live.push(DataFileEntry::of(file, entry));
             }
         }
         Ok(live)
+    }
+
+    /// The same without column metrics, but for the bounds of these columns: half a million files do not fit into memory
+    /// with them.
+    pub async fn live_files_in_short(&self, snapshot_id: i64, bounds_of: &[i32]) -> Result<LiveFiles> {
+        let snapshot = self.snapshot(snapshot_id)?;
+        self.refuse_defaults()?;
+        let mut manifests = gather::manifests(self, vec![(Arc::clone(snapshot), Needed::default())]).await?;
+        manifests.retain(|(file, _)| may_have_live_files(file));
+        let bounds_of = bounds_of.to_vec();
+        let mut read = pin!(gather::read(self, manifests, move |table, file, _, bytes| {
+            let entries = table.live_entries(file, &bytes, &bounds_of)?;
+            entries.iter().try_for_each(|entry| table.refuse_unreadable(&entry.data_file))?;
+            Ok(entries.into_iter().map(|entry| DataFileEntry::of(file, entry)).collect::<Vec<_>>())
+        }));
+        let mut live = LiveFiles { unpartitioned_spec_ids: self.unpartitioned_spec_ids(), ..LiveFiles::default() };
+        while let Some(entries) = read.try_next().await? {
+            entries.into_iter().for_each(|entry| live.push(entry));
+        }
+        Ok(live)
+    }
+
+    fn refuse_defaults(&self) -> std::result::Result<(), TableError> {
+        let Some(column) = column_with_default(self.metadata.current_schema()) else { return Ok(()) };
+        let what = format!("gives column {column} a default for rows written before it");
+        let help = "read the table with an engine of format version 3";
+        Err(self.unsupported(&self.pointer.metadata_location, &what, help))
+    }
+
+    /// The live entries of a manifest: of data files without column metrics, but for the bounds of these columns.
+    pub(crate) fn live_entries(&self, file: &ManifestFile, bytes: &[u8], bounds_of: &[i32]) -> Result<Vec<Entry>> {
+        let is_data = file.content == ManifestContentType::Data;
+        if is_data && let Some(entries) = skim::live_data(bytes, file, bounds_of) {
+            return Ok(entries);
+        }
+        let mut entries = self.parse_manifest(file, bytes)?.entries;
+        entries.retain(Entry::is_live);
+        for entry in entries.iter_mut().filter(|entry| entry.data_file.content_type() == DataContentType::Data) {
+            entry.data_file = in_short(&entry.data_file, bounds_of);
+        }
+        Ok(entries)
+    }
+
+    /// Visits the live files of a manifest as objects; some twice before an error.
+    pub(crate) fn live_objects(
+        &self,
+        file: &ManifestFile,
+        bytes: &[u8],
+        mut visit: impl FnMut(LiveObject<'_>),
+    ) -> Result<()> {
+        if skim::live_objects(bytes, &mut visit).is_some() {
+            return Ok(());
+        }
+        for entry in self.parse_manifest(file, bytes)?.entries.iter().filter(|entry| entry.is_live()) {
+            let file = &entry.data_file;
+            let (path, content) = (file.file_path(), file.content_type());
+            visit(LiveObject { path, content, bytes: file.file_size_in_bytes() });
+        }
+        Ok(())
     }
 
     /// Partition specs without fields, or with void ones only.
@@ -128,7 +187,41 @@ fn column_with_default(schema: &Schema) -> Option<&str> {
     ids.into_iter().find(|(id, _)| has_default(id)).map(|(_, name)| name.as_str())
 }
 
+/// The file as far as plans look at it.
+pub(crate) fn in_short(file: &Arc<DataFile>, bounds_of: &[i32]) -> Arc<DataFile> {
+    let bounds = |all: &HashMap<i32, Datum>| {
+        let wanted = all.iter().filter(|(id, _)| bounds_of.contains(id));
+        wanted.map(|(id, bound)| (*id, bound.clone())).collect()
+    };
+    let mut builder = DataFileBuilder::default();
+    builder
+        .content(file.content_type())
+        .file_path(file.file_path().to_owned())
+        .file_format(file.file_format())
+        .partition(file.partition().clone())
+        .record_count(file.record_count())
+        .file_size_in_bytes(file.file_size_in_bytes())
+        .lower_bounds(bounds(file.lower_bounds()))
+        .upper_bounds(bounds(file.upper_bounds()))
+        .key_metadata(file.key_metadata().map(<[u8]>::to_vec))
+        .split_offsets(file.split_offsets().map(<[i64]>::to_vec))
+        .content_offset(file.content_offset());
+    if let Some(id) = file.sort_order_id() {
+        builder.sort_order_id(id);
+    }
+    // What is required is set above; if that ever changes the whole file is as good, and larger.
+    builder.build().map_or_else(|_| file.clone(), Arc::new)
+}
+
 impl LiveFiles {
+    pub(crate) fn push(&mut self, entry: DataFileEntry) {
+        match entry.data_file.content_type() {
+            DataContentType::Data => self.data.push(entry),
+            DataContentType::PositionDeletes => self.position_deletes.push(entry),
+            DataContentType::EqualityDeletes => self.equality_deletes.push(entry),
+        }
+    }
+
     /// The deletes that apply to one data file. For many, make a [`LiveFiles::delete_index`] once.
     pub fn deletes_for(&self, file: &DataFileEntry) -> ApplicableDeletes<'_> {
         self.delete_index().for_file(file)

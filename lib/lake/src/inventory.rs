@@ -5,23 +5,21 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    hash::{DefaultHasher, Hash, Hasher},
+    pin::pin,
     sync::Arc,
 };
 
-use futures::{StreamExt, TryStreamExt, stream};
-use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, ManifestContentType, ManifestFile, SnapshotRef};
+use bytes::Bytes;
+use futures::TryStreamExt;
+use iceberg::spec::{ManifestContentType, ManifestFile};
 use plan::objects::{KindTotal, ObjectKind};
-use tokio::task::JoinError;
 
 use crate::{
     DataFileEntry, LiveFiles, Result, TOMBSTONES_PROPERTY, Table,
+    gather::{self, Needed},
     manifest::may_have_live_files,
-    reachable::{beside_manifests, snapshots, spelled},
+    reachable::{beside_manifests, identity, kind_of, snapshots},
 };
-
-/// Objects of metadata that are read at once. Each is a small request, and S3 answers in tens of milliseconds.
-const READS_CONCURRENT_MAX: usize = 32;
 
 /// What a table consists of.
 #[derive(Debug, Clone, Default)]
@@ -48,14 +46,6 @@ pub struct ManifestSize {
     pub bytes: u64,
 }
 
-/// Which snapshots need an object.
-#[derive(Debug, Clone, Copy, Default)]
-struct Needed {
-    by_head: bool,
-    /// Also the current one.
-    by_kept: bool,
-}
-
 /// What remains of a manifest that was read.
 struct Read {
     needed: Needed,
@@ -68,7 +58,12 @@ struct Read {
 /// that cannot be read is an error.
 pub async fn inventory(table: &Table, expired: &[i64]) -> Result<Inventory> {
     let expired: HashSet<i64> = expired.iter().copied().collect();
-    let manifests = manifests(table, &expired).await?;
+    let head = table.metadata.current_snapshot_id();
+    let all = table.metadata.snapshots().map(|snapshot| {
+        let id = snapshot.snapshot_id();
+        (Arc::clone(snapshot), Needed { by_head: Some(id) == head, by_kept: !expired.contains(&id) })
+    });
+    let mut manifests = gather::manifests(table, all.collect()).await?;
     let mut inventory = Inventory {
         live: LiveFiles { unpartitioned_spec_ids: table.unpartitioned_spec_ids(), ..LiveFiles::default() },
         ..Inventory::default()
@@ -82,24 +77,13 @@ pub async fn inventory(table: &Table, expired: &[i64]) -> Result<Inventory> {
             inventory.manifests.push(ManifestSize { of_deletes, bytes: bytes_of(manifest) });
         }
     }
-    let reads =
-        manifests.into_iter().filter(|(manifest, _)| may_have_live_files(manifest)).map(|(manifest, needed)| {
-            let table = table.clone();
-            // On a thread of its own: reading is waiting, and understanding a manifest is work.
-            async move { ended(tokio::spawn(async move { read(&table, &manifest, needed).await }).await) }
-        });
-    let mut reads = stream::iter(reads.collect::<Vec<_>>()).buffered(READS_CONCURRENT_MAX);
+    manifests.retain(|(manifest, _)| may_have_live_files(manifest));
+    let mut reads = pin!(gather::read(table, manifests, read));
     while let Some(read) = reads.try_next().await? {
         for (identity, kind, bytes) in read.files {
             objects.add(identity, kind, bytes, read.needed);
         }
-        for entry in read.live {
-            match entry.data_file.content_type() {
-                DataContentType::Data => inventory.live.data.push(entry),
-                DataContentType::PositionDeletes => inventory.live.position_deletes.push(entry),
-                DataContentType::EqualityDeletes => inventory.live.equality_deletes.push(entry),
-            }
-        }
+        read.live.into_iter().for_each(|entry| inventory.live.push(entry));
         inventory.unreadable = inventory.unreadable.or(read.unreadable);
     }
     inventory.history = objects.totals(|needed| !needed.by_head);
@@ -107,97 +91,24 @@ pub async fn inventory(table: &Table, expired: &[i64]) -> Result<Inventory> {
     Ok(inventory)
 }
 
-/// Every manifest once, with who needs it, in an order that does not change.
-async fn manifests(table: &Table, expired: &HashSet<i64>) -> Result<Vec<(ManifestFile, Needed)>> {
-    let head = table.metadata.current_snapshot_id();
-    let all: Vec<SnapshotRef> = table.metadata.snapshots().cloned().collect();
-    let reads = all.into_iter().map(|snapshot| {
-        let table = table.clone();
-        let id = snapshot.snapshot_id();
-        let needed = Needed { by_head: Some(id) == head, by_kept: !expired.contains(&id) };
-        async move { ended(tokio::spawn(async move { Ok((table.manifest_list(&snapshot).await?, needed)) }).await) }
-    });
-    let mut lists = stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(READS_CONCURRENT_MAX);
-    let mut manifests: HashMap<String, (ManifestFile, Needed)> = HashMap::new();
-    while let Some((list, needed)) = lists.try_next().await? {
-        for manifest in list {
-            match manifests.get_mut(&manifest.manifest_path) {
-                Some((_, known)) => known.or(needed),
-                None => _ = manifests.insert(manifest.manifest_path.clone(), (manifest, needed)),
-            }
-        }
+fn read(table: &Table, file: &ManifestFile, needed: &Needed, bytes: Bytes) -> Result<Read> {
+    let mut read = Read { needed: *needed, files: Vec::new(), live: Vec::new(), unreadable: None };
+    if !needed.by_head {
+        table.live_objects(file, &bytes, |object| {
+            read.files.push((identity(object.path), kind_of(object.content), object.bytes));
+        })?;
+        return Ok(read);
     }
-    let mut manifests: Vec<_> = manifests.into_values().collect();
-    manifests
-        .sort_by(|(a, _), (b, _)| (a.sequence_number, &a.manifest_path).cmp(&(b.sequence_number, &b.manifest_path)));
-    Ok(manifests)
-}
-
-async fn read(table: &Table, file: &ManifestFile, needed: Needed) -> Result<Read> {
-    let manifest = table.manifest(file).await?;
-    let mut read =
-        Read { needed, files: Vec::with_capacity(manifest.entries.len()), live: Vec::new(), unreadable: None };
-    for entry in manifest.entries.into_iter().filter(|entry| entry.is_live()) {
-        let data_file = entry.data_file;
-        let is_data = data_file.content_type() == DataContentType::Data;
-        let kind = if is_data { ObjectKind::DataFile } else { ObjectKind::DeleteFile };
+    for entry in table.live_entries(file, &bytes, &[])? {
+        let data_file = &entry.data_file;
+        let kind = kind_of(data_file.content_type());
         read.files.push((identity(data_file.file_path()), kind, data_file.file_size_in_bytes()));
-        if !needed.by_head {
-            continue;
-        }
         if read.unreadable.is_none() {
-            read.unreadable = table.refuse_unreadable(&data_file).err().map(|error| error.to_string());
+            read.unreadable = table.refuse_unreadable(data_file).err().map(|error| error.to_string());
         }
-        read.live.push(DataFileEntry {
-            spec_id: file.partition_spec_id,
-            sequence_number: entry.sequence_number,
-            snapshot_id: entry.snapshot_id,
-            data_file: if is_data { without_metrics(&data_file) } else { data_file },
-        });
+        read.live.push(DataFileEntry::of(file, entry));
     }
     Ok(read)
-}
-
-/// A task's result; its panic goes on here.
-fn ended<T>(joined: std::result::Result<Result<T>, JoinError>) -> Result<T> {
-    match joined {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => unreachable!("nobody cancels these tasks"),
-    }
-}
-
-/// The file as far as plans look at it: with the metrics of twenty columns half a million of them would not fit.
-fn without_metrics(file: &Arc<DataFile>) -> Arc<DataFile> {
-    let mut builder = DataFileBuilder::default();
-    builder
-        .content(file.content_type())
-        .file_path(file.file_path().to_owned())
-        .file_format(file.file_format())
-        .partition(file.partition().clone())
-        .record_count(file.record_count())
-        .file_size_in_bytes(file.file_size_in_bytes())
-        .split_offsets(file.split_offsets().map(<[i64]>::to_vec));
-    if let Some(id) = file.sort_order_id() {
-        builder.sort_order_id(id);
-    }
-    // What is required is set above; if that ever changes the whole file is as good, and larger.
-    builder.build().map_or_else(|_| file.clone(), Arc::new)
-}
-
-impl Needed {
-    fn or(&mut self, other: Self) {
-        self.by_head |= other.by_head;
-        self.by_kept |= other.by_kept;
-    }
-}
-
-/// What stands for a location: a report may take two of a million locations for one without anybody noticing, and 64 bits
-/// make even that unlikely. Nothing is deleted by it.
-fn identity(location: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    spelled(location).hash(&mut hasher);
-    hasher.finish()
 }
 
 fn bytes_of(manifest: &ManifestFile) -> u64 {
@@ -210,7 +121,8 @@ struct Objects(HashMap<u64, (ObjectKind, u64, Needed)>);
 
 impl Objects {
     fn add(&mut self, identity: u64, kind: ObjectKind, bytes: u64, needed: Needed) {
-        self.0.entry(identity).or_insert((kind, bytes, Needed::default())).2.or(needed);
+        let (.., known) = self.0.entry(identity).or_insert((kind, bytes, Needed::default()));
+        *known = *known | needed;
     }
 
     /// What snapshots name themselves, and what the table does.

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::{
     FutureExt, StreamExt,
     future::BoxFuture,
     stream::{self, BoxStream},
 };
 use iceberg::spec::{
-    DataFile, ManifestContentType, ManifestEntry, ManifestFile, ManifestList, ManifestStatus, PartitionSpec, SchemaRef,
-    Snapshot,
+    DataFile, ManifestContentType, ManifestFile, ManifestList, ManifestStatus, PartitionSpec, SchemaRef, Snapshot,
 };
 
 use crate::{Result, Table, TableError, table::TablePart};
@@ -61,29 +61,56 @@ pub(crate) fn may_have_live_files(manifest: &ManifestFile) -> bool {
 impl Table {
     /// The manifests of a snapshot.
     pub(crate) async fn manifest_list(&self, snapshot: &Snapshot) -> Result<Vec<ManifestFile>> {
+        self.parse_manifest_list(snapshot, &self.manifest_list_bytes(snapshot).await?)
+    }
+
+    /// The manifest list of a snapshot as it lies there.
+    pub(crate) async fn manifest_list_bytes(&self, snapshot: &Snapshot) -> Result<Bytes> {
         let location = snapshot.manifest_list();
         if snapshot.encryption_key_id().is_some() {
             return Err(self.encrypted(location).into());
         }
-        let bytes = self.read_part(TablePart::ManifestList, location).await?;
-        let list = ManifestList::parse_with_version(&bytes, self.metadata.format_version())
-            .map_err(|source| self.corrupt(TablePart::ManifestList, location, source))?;
+        self.read_part(TablePart::ManifestList, location).await
+    }
+
+    /// What that says.
+    pub(crate) fn parse_manifest_list(&self, snapshot: &Snapshot, bytes: &[u8]) -> Result<Vec<ManifestFile>> {
+        let list = ManifestList::parse_with_version(bytes, self.metadata.format_version())
+            .map_err(|source| self.corrupt(TablePart::ManifestList, snapshot.manifest_list(), source))?;
         Ok(list.consume_entries().into_iter().collect())
     }
 
     /// The entries of a manifest.
     pub(crate) async fn manifest(&self, file: &ManifestFile) -> Result<Manifest> {
+        self.parse_manifest(file, &self.manifest_bytes(file).await?)
+    }
+
+    /// A manifest as it lies there.
+    pub(crate) async fn manifest_bytes(&self, file: &ManifestFile) -> Result<Bytes> {
         let location = &file.manifest_path;
         if file.key_metadata.as_ref().is_some_and(|key| !key.is_empty()) {
             return Err(self.encrypted(location).into());
         }
-        let bytes = self.read_part(TablePart::Manifest, location).await?;
-        let parsed = iceberg::spec::Manifest::parse_avro(&bytes)
+        self.read_part(TablePart::Manifest, location).await
+    }
+
+    /// What that says.
+    pub(crate) fn parse_manifest(&self, file: &ManifestFile, bytes: &[u8]) -> Result<Manifest> {
+        let location = &file.manifest_path;
+        let parsed = iceberg::spec::Manifest::parse_avro(bytes)
             .map_err(|source| self.corrupt(TablePart::Manifest, location, source))?;
         let (entries, metadata) = parsed.into_parts();
         let entries = entries
             .into_iter()
-            .map(|entry| inherit(Arc::unwrap_or_clone(entry), file))
+            .map(|entry| {
+                let entry = Arc::unwrap_or_clone(entry);
+                let numbers = Inherited {
+                    snapshot_id: entry.snapshot_id,
+                    sequence_number: entry.sequence_number,
+                    file_sequence_number: entry.file_sequence_number,
+                };
+                inherit(entry.status, numbers, entry.data_file, file)
+            })
             .collect::<iceberg::Result<Vec<_>>>()
             .map_err(|source| self.corrupt(TablePart::Manifest, location, source))?;
         let spec = metadata.partition_spec().clone().with_spec_id(file.partition_spec_id);
@@ -101,7 +128,7 @@ impl Table {
         stream::iter(reads).buffered(MANIFESTS_CONCURRENT_MAX).boxed()
     }
 
-    async fn read_part(&self, part: TablePart, location: &str) -> Result<bytes::Bytes> {
+    async fn read_part(&self, part: TablePart, location: &str) -> Result<Bytes> {
         self.storage.read(location).await.map_err(|e| TableError::from_read(&self.name, part, location, e))
     }
 
@@ -123,22 +150,34 @@ impl Table {
     }
 }
 
+/// What an entry may leave to its manifest.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Inherited {
+    pub snapshot_id: Option<i64>,
+    pub sequence_number: Option<i64>,
+    pub file_sequence_number: Option<i64>,
+}
+
 /// Fills in what an entry leaves to its manifest (<https://iceberg.apache.org/spec/#sequence-number-inheritance>).
-fn inherit(entry: ManifestEntry, file: &ManifestFile) -> iceberg::Result<Entry> {
+pub(crate) fn inherit(
+    status: ManifestStatus,
+    numbers: Inherited,
+    data_file: DataFile,
+    file: &ManifestFile,
+) -> iceberg::Result<Entry> {
     // Only new files inherit, and everything in a manifest of format version 1, whose numbers are all 0.
-    let inherited =
-        (entry.status == ManifestStatus::Added || file.sequence_number == 0).then_some(file.sequence_number);
+    let inherited = (status == ManifestStatus::Added || file.sequence_number == 0).then_some(file.sequence_number);
     let number = |own: Option<i64>| {
         own.or(inherited).ok_or_else(|| {
-            let message = format!("entry {} has no sequence number", entry.data_file.file_path());
+            let message = format!("entry {} has no sequence number", data_file.file_path());
             iceberg::Error::new(iceberg::ErrorKind::DataInvalid, message)
         })
     };
     Ok(Entry {
-        status: entry.status,
-        snapshot_id: entry.snapshot_id.unwrap_or(file.added_snapshot_id),
-        sequence_number: number(entry.sequence_number)?,
-        file_sequence_number: number(entry.file_sequence_number)?,
-        data_file: Arc::new(entry.data_file),
+        status,
+        snapshot_id: numbers.snapshot_id.unwrap_or(file.added_snapshot_id),
+        sequence_number: number(numbers.sequence_number)?,
+        file_sequence_number: number(numbers.file_sequence_number)?,
+        data_file: Arc::new(data_file),
     })
 }

@@ -140,10 +140,14 @@ impl Table {
 
 /// Branches and tags by name: the crate keeps them to itself, except in the document it writes.
 pub(crate) fn refs(metadata: &TableMetadata) -> BTreeMap<String, SnapshotReference> {
-    serde_json::to_value(metadata)
-        .ok()
-        .and_then(|mut document| serde_json::from_value(document.get_mut("refs")?.take()).ok())
-        .unwrap_or_default()
+    #[derive(serde::Deserialize)]
+    struct Document {
+        refs: BTreeMap<String, SnapshotReference>,
+    }
+    // As text, of which everything else is passed over: a tree of twenty thousand snapshots is large.
+    let document = serde_json::to_vec(metadata).ok();
+    let refs = document.and_then(|document| serde_json::from_slice::<Document>(&document).ok());
+    refs.map(|document| document.refs).unwrap_or_default()
 }
 
 /// Snapshots from one back to its oldest kept ancestor, itself first.
