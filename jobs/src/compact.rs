@@ -18,7 +18,10 @@ use jiff::Timestamp;
 use lake::{LiveFiles, Table};
 use plan::compact::{CompactPlan, Compaction, JobOrder, ManifestsFacts, Options, PartitionKey, Strategy, decide};
 
-use self::apply::{Apply, Ended};
+use self::{
+    apply::{Apply, Ended},
+    facts::Live,
+};
 use crate::{
     archived::{self, Cold},
     config::TableConfig,
@@ -176,21 +179,25 @@ impl Compact {
             return Ok(None);
         };
         staging::check_writable(&table)?;
-        let reader = job.program.interrupt.stops(TableReader::new(&table, None)).await??;
+        let live = job.program.interrupt.stops(Live::of(&table, self.filter.as_ref(), contract)).await??;
         let manifests = job.program.interrupt.stops(table.manifests_facts()).await??;
-        let mut facts = facts::facts(self, job, contract, &reader, manifests, only)?;
-        let cold = facts::mark_archived(job, contract, &reader, &mut facts);
+        let mut facts = facts::facts(self, job, contract, &table, &live, manifests, only)?;
+        let cold = facts::mark_archived(job, contract, &table, live.files(), &mut facts);
         let cold = job.program.interrupt.stops(cold).await??;
+        // What half a million files take goes as soon as it can.
+        let reader = live.reader();
         let plan = decide(&facts);
+        drop(facts);
         tracing::debug!(table.name = %config.name, "{plan}");
         let is_first = report.compaction.is_none();
         if is_first {
             report.output.snapshot_before = table.metadata.current_snapshot_id();
             report.output.snapshot_after = table.metadata.current_snapshot_id();
             report.kept = facts::kept(&plan, cold.as_ref());
-            if job.only_shows(&Plan::Compact(plan.clone()), report) {
+            if job.program.globals.dry_run {
                 // The plan has the reasons, but not what bringing files back takes.
                 report.kept.retain(|kept| cold.as_ref().is_some_and(|cold| kept.reason.starts_with(&cold.what)));
+                report.shows(Plan::Compact(plan));
                 return Ok(None);
             }
         }
@@ -205,7 +212,13 @@ impl Compact {
                 }
                 Ok(None)
             }
-            CompactPlan::Compact(compaction) => Ok(Some((table, reader, compaction))),
+            CompactPlan::Compact(compaction) => {
+                let reader = match reader {
+                    Some(reader) => reader,
+                    None => job.program.interrupt.stops(TableReader::new(&table, None)).await??,
+                };
+                Ok(Some((table, reader, compaction)))
+            }
         }
     }
 
@@ -250,7 +263,7 @@ async fn explained(
     plan: &Compaction,
     error: JobError,
 ) -> JobError {
-    match facts::cold(job, contract, reader, plan).await {
+    match facts::cold(job, contract, reader.table(), reader.live(), plan).await {
         Ok(Some(Cold { what, help, .. })) => {
             JobError::new(Kind::Archived, format!("{} ({what})", error.message)).with_help(help)
         }

@@ -19,9 +19,7 @@ impl Job {
     pub fn only_shows(&self, plan: &Plan, report: &mut Report) -> bool {
         let dry_run = self.program.globals.dry_run;
         if dry_run {
-            report.status = Status::Planned;
-            report.reason = plan.idle().map(str::to_owned);
-            report.plan = Some(plan.clone());
+            report.shows(plan.clone());
         }
         dry_run
     }

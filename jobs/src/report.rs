@@ -329,6 +329,13 @@ pub struct Failure {
 }
 
 impl Report {
+    /// The plan was shown and nothing else.
+    pub fn shows(&mut self, plan: Plan) {
+        self.status = Status::Planned;
+        self.reason = plan.idle().map(str::to_owned);
+        self.plan = Some(plan);
+    }
+
     /// A report of a run that has just started.
     pub fn started(
         run_id: String,

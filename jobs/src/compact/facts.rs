@@ -27,18 +27,20 @@ use crate::{
 /// The property that says how large files are meant to be.
 const TARGET_FILE_BYTES: &str = "write.target-file-size-bytes";
 
-/// The facts of a table as it was read; of these partitions alone where there are some.
+/// The facts of a table with its live files, in short or as the reader of a `--where` has them; of these partitions alone where
+/// there are some.
 pub fn facts(
     compact: &Compact,
     job: &Job,
     contract: &Contract,
-    reader: &TableReader,
+    table: &Table,
+    live: &Live,
     manifests: ManifestsFacts,
     only: Option<&BTreeSet<PartitionKey>>,
 ) -> Result<Facts> {
-    let mut facts = of_table(reader.table(), reader.live(), manifests, contract, job.program.now());
+    let mut facts = of_table(table, live.files(), manifests, contract, job.program.now());
     let files = &mut facts.files;
-    if let Some(filter) = &compact.filter {
+    if let (Some(filter), Live::Read(reader)) = (&compact.filter, live) {
         let matching = engine::compact::matching_files(&job.session()?, reader, filter)
             .map_err(|error| JobError::usage(error.to_string()).with_help("--where \"event_time < '2025-06-04'\""))?;
         files.iter_mut().zip(matching).for_each(|(file, matches)| file.is_selected = matches);
@@ -51,8 +53,47 @@ pub fn facts(
         Strategy::ZOrder(columns) => Arrange::ZOrder { columns },
         Strategy::Table | Strategy::BinPack => Arrange::Pack,
     };
-    engine::compact::check_order(&asked, reader.table()).map_err(|error| JobError::usage(error.to_string()))?;
+    engine::compact::check_order(&asked, table).map_err(|error| JobError::usage(error.to_string()))?;
     Ok(Facts { options: compact.options(), ..facts })
+}
+
+/// The live files of a table.
+pub enum Live {
+    /// Without their column metrics, which half a million files need gigabytes for.
+    InShort(LiveFiles),
+    /// With them.
+    Read(TableReader),
+}
+
+impl Live {
+    /// What a plan needs: metrics only to find the files of a filter, and when the events of archived files were.
+    pub async fn of(table: &Table, filter: Option<&String>, contract: &Contract) -> Result<Self> {
+        let column = contract.event_time.as_deref().filter(|_| contract.tiering.archived);
+        let bounds = column.and_then(|name| table.metadata.current_schema().field_id_by_name(name));
+        match (filter, table.head()) {
+            (Some(_), _) => Ok(Self::Read(TableReader::new(table, None).await?)),
+            (None, Some(head)) => {
+                Ok(Self::InShort(table.live_files_in_short(head.snapshot_id(), bounds.as_slice()).await?))
+            }
+            (None, None) => Ok(Self::InShort(LiveFiles::default())),
+        }
+    }
+
+    /// Them.
+    pub fn files(&self) -> &LiveFiles {
+        match self {
+            Self::InShort(live) => live,
+            Self::Read(reader) => reader.live(),
+        }
+    }
+
+    /// What carrying the plan out needs, where it was read already.
+    pub fn reader(self) -> Option<TableReader> {
+        match self {
+            Self::InShort(_) => None,
+            Self::Read(reader) => Some(reader),
+        }
+    }
 }
 
 /// The facts of a table, its live files and their manifests when nothing special is asked for.
@@ -91,15 +132,15 @@ pub fn of_table(
 pub async fn mark_archived(
     job: &Job,
     contract: &Contract,
-    reader: &TableReader,
+    table: &Table,
+    live: &LiveFiles,
     facts: &mut Facts,
 ) -> Result<Option<Cold>> {
-    let table = reader.table();
     if !contract.tiering.archived || !is_s3(table.metadata.location()) {
         return Ok(None);
     }
     let CompactPlan::Compact(compaction) = decide(facts) else { return Ok(None) };
-    let cold = cold(job, contract, reader, &compaction).await?;
+    let cold = cold(job, contract, table, live, &compaction).await?;
     if let Some(Cold { locations, .. }) = &cold {
         facts.files.iter_mut().for_each(|file| file.is_archived = locations.contains(&file.path));
     }
@@ -110,15 +151,15 @@ pub async fn mark_archived(
 pub async fn cold(
     job: &Job,
     contract: &Contract,
-    reader: &TableReader,
+    table: &Table,
+    live: &LiveFiles,
     compaction: &Compaction,
 ) -> Result<Option<Cold>> {
-    let table = reader.table();
     let files = compaction.groups.iter().flat_map(|group| &group.files);
     let wanted: HashSet<&str> = files.map(|file| file.path.as_str()).collect();
     let name = contract.event_time.as_deref();
     let field_id = name.and_then(|name| table.metadata.current_schema().field_id_by_name(name));
-    let files = reader.live().data.iter().map(|entry| &entry.data_file);
+    let files = live.data.iter().map(|entry| &entry.data_file);
     let wanted = files.filter(|file| wanted.contains(file.file_path()));
     let needed = wanted.map(|file| Needed::curated(file.file_path(), event_time::bounds(file, field_id))).collect();
     let needed = archived::in_archive(table, needed).await?;

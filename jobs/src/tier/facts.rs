@@ -111,7 +111,7 @@ impl<'a> Places<'a> {
         if let Some(head) = table.head() {
             let name = contract.event_time.as_deref();
             let field_id = name.and_then(|name| table.metadata.current_schema().field_id_by_name(name));
-            for entry in table.live_files(head.snapshot_id()).await?.data {
+            for entry in table.live_files_in_short(head.snapshot_id(), field_id.as_slice()).await?.data {
                 let location = Location::parse(entry.data_file.file_path())?.to_string();
                 current.insert(location, event_time::bounds(&entry.data_file, field_id));
             }

@@ -97,7 +97,7 @@ impl Keeps {
 /// A file that may be written again.
 struct Candidate<'a> {
     file: &'a FileFacts,
-    reasons: BTreeSet<String>,
+    reasons: Vec<String>,
     /// A reason that holds for the file alone. Its size does not: one small file stays one small file.
     is_sure: bool,
 }
@@ -135,30 +135,30 @@ fn active_partitions(facts: &Facts) -> BTreeMap<&PartitionKey, String> {
 /// Whether a file may be written again, with the reasons; or why it stays.
 fn judge<'a>(file: &'a FileFacts, facts: &Facts, sizes: &Sizes, arrange: &Arrange) -> Result<Candidate<'a>, String> {
     let options = &facts.options;
-    let mut reasons = BTreeSet::new();
+    let mut reasons = Vec::new();
     if options.rewrite_all {
-        reasons.insert("--rewrite-all".to_owned());
+        reasons.push("--rewrite-all".to_owned());
     }
     if file.partition.spec_id != facts.spec_id {
-        reasons.insert(format!("of partition spec {}, where the table's is {}", file.partition.spec_id, facts.spec_id));
+        reasons.push(format!("of partition spec {}, where the table's is {}", file.partition.spec_id, facts.spec_id));
     }
     if let (Arrange::TableOrder { id }, Some(order)) = (arrange, &facts.sort_order)
         && file.sort_order_id != Some(*id)
     {
-        reasons.insert(format!("not sorted by {}", order.text));
+        reasons.push(format!("not sorted by {}", order.text));
     }
     if let Some(threshold) = options.delete_file_threshold.filter(|threshold| file.delete_files >= *threshold) {
-        reasons.insert(format!("{threshold} or more delete files apply"));
+        reasons.push(format!("{threshold} or more delete files apply"));
     }
     let deleted_ratio = file.deleted_rows as f64 / file.rows.max(1) as f64;
     if file.deleted_rows > 0 && deleted_ratio >= options.delete_ratio_threshold {
-        reasons.insert(format!("{:.0} % or more of the rows deleted", options.delete_ratio_threshold * 100.0));
+        reasons.push(format!("{:.0} % or more of the rows deleted", options.delete_ratio_threshold * 100.0));
     }
     let is_sure = !reasons.is_empty();
     if file.bytes < sizes.min {
-        reasons.insert(format!("smaller than {}", size(sizes.min)));
+        reasons.push(format!("smaller than {}", size(sizes.min)));
     } else if file.bytes > sizes.max {
-        reasons.insert(format!("larger than {}", size(sizes.max)));
+        reasons.push(format!("larger than {}", size(sizes.max)));
     }
     if reasons.is_empty() { Err("of the right size".to_owned()) } else { Ok(Candidate { file, reasons, is_sure }) }
 }
