@@ -45,8 +45,20 @@ class Lake:
         made_by.unlink(missing_ok=True)
         for folder in (self.folder, self.base):
             shutil.rmtree(folder, ignore_errors=True)
+        self.configure(text)
+        for step, expected in zip(history, truth or [None] * len(history)):
+            _, report = self.dedupe(step)
+            read = report["rows"]["read"]
+            miscounted = [f"report says {read} rows were read, not {step['rows']}"] if read != step["rows"] else []
+            if problems := differences(expected, report) if expected else miscounted:
+                raise Failed(f"history of {step['start']}: {'; '.join(problems)}")
+        self.folder.rename(self.base)
+        made_by.write_text(json.dumps(identity) + "\n")
+
+    def configure(self, contract: str) -> None:
+        """An empty lake of one table by this contract."""
         self.folder.mkdir(parents=True)
-        (self.folder / "telemetry.odcs.yaml").write_text(text)
+        (self.folder / "telemetry.odcs.yaml").write_text(contract)
         (self.folder / "etl.toml").write_text(f"""\
 version = 1
 [lake]
@@ -59,14 +71,6 @@ contract   = "telemetry"
 source     = {json.dumps(str(self.data / "raw/{yyyy}/{MM}/{dd}/{HH}") + "/")}
 quarantine = "errors/"
 """)
-        for step, expected in zip(history, truth or [None] * len(history)):
-            _, report = self.dedupe(step)
-            read = report["rows"]["read"]
-            miscounted = [f"report says {read} rows were read, not {step['rows']}"] if read != step["rows"] else []
-            if problems := differences(expected, report) if expected else miscounted:
-                raise Failed(f"history of {step['start']}: {'; '.join(problems)}")
-        self.folder.rename(self.base)
-        made_by.write_text(json.dumps(identity) + "\n")
 
     def restore(self) -> None:
         """Puts the base back. Data files are linked: nobody may write into them (`untouched`)."""

@@ -165,11 +165,11 @@ class Driver(unittest.TestCase):
             script = cache / name
             script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(HERE / "standin.py"))} {name} "$@"\n')
             script.chmod(0o755)
-        command = [sys.executable, HERE / driver, *arguments, "--runs", "1", "--etl", cache / "etl"]
+        command = [sys.executable, HERE / driver, *arguments, "--etl", cache / "etl"]
         if driver == "run.py":
-            command += ["--scale", str(SCALE), "--l0", cache / "l0"]
-        else:
-            command += ["--every", "2", "--rows", "200", "--query", "all rows", "--json", "--etl-clock", cache / "etl"]
+            command += ["--runs", "1", "--scale", str(SCALE), "--l0", cache / "l0"]
+        elif driver == "commits.py":
+            command += ["--runs", "1", "--every", "2", "--rows", "200", "--query", "all rows", "--json", "--etl-clock", cache / "etl"]
         return subprocess.run(
             command,
             capture_output=True,
@@ -211,6 +211,18 @@ class Driver(unittest.TestCase):
             done = self.bench(Path(folder), "w1", "--partition", "day")
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertIn("W1, share of DuckDB's time", done.stdout)
+
+    def test_plans_of_a_long_history(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            size = ["--snapshots", "120", "--files", "480"]
+            right = self.bench(Path(folder), "plans", *size, driver="plans.py")
+            self.assertEqual(right.returncode, 0, right.stderr)
+            self.assertIn("120 snapshots, ", right.stdout)
+            self.assertIn("maintain, wall", right.stdout)
+
+            wrong = self.bench(Path(folder), "plans", *size, driver="plans.py", STANDIN_FAULT="lose")
+            self.assertEqual(wrong.returncode, 1)
+            self.assertIn("WRONG: orphans: orphans is ", wrong.stderr)
 
 
 def invalid(row: dict) -> bool:
