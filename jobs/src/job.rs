@@ -52,6 +52,8 @@ pub struct Program {
     pub interrupt: Interrupt,
     /// Around storage and catalog; for tests.
     pub faults: Option<Faults>,
+    /// The lake instead of the one that `etl.toml` names; for tests.
+    pub lake: Option<Lake>,
     /// Reports of this process so far, as `--report` has them.
     pub reports: Arc<Mutex<Vec<String>>>,
 }

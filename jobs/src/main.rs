@@ -83,6 +83,7 @@ fn program(cli: &Cli, args: Vec<String>) -> Program {
         progress,
         interrupt: interrupt::Interrupt::never(),
         faults: faults(),
+        lake: None,
         reports: Arc::default(),
     }
 }

@@ -20,6 +20,9 @@ pub const CATALOG_NAME: &str = "etl";
 
 /// The lake of a configuration. AWS is asked for its settings once, and only when something lies there.
 pub async fn lake(program: &Program, config: &Config) -> Result<Lake> {
+    if let Some(lake) = &program.lake {
+        return Ok(lake.clone());
+    }
     let is_glue = matches!(config.lake.catalog, CatalogConfig::Glue { .. });
     let mut locations = config.tables.values().flat_map(|table| [&table.source, &table.quarantine]);
     let needs_s3 = is_s3(&config.lake.warehouse) || locations.any(|location| is_s3(location));

@@ -14,6 +14,7 @@ use crate::cli::LogForm;
 #[derive(Debug, Clone)]
 pub struct Progress {
     bars: MultiProgress,
+    is_silent: bool,
 }
 
 /// A step under way; it disappears when dropped.
@@ -26,7 +27,12 @@ impl Progress {
     /// On a terminal, bars; otherwise nothing.
     pub fn new(is_terminal: bool) -> Self {
         let target = if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        Self { bars: MultiProgress::with_draw_target(target) }
+        Self { bars: MultiProgress::with_draw_target(target), is_silent: false }
+    }
+
+    /// Nothing at all, for a test that runs the program inside itself.
+    pub fn silent() -> Self {
+        Self { is_silent: true, ..Self::new(false) }
     }
 
     /// Starts a step whose length is not known. `what` completes "… is under way": `reading 24 raw files`.
@@ -64,6 +70,9 @@ impl Progress {
 
     /// Writes a line to stderr, above the bars.
     pub fn say(&self, text: &str) {
+        if self.is_silent {
+            return;
+        }
         self.bars.suspend(|| {
             // Nobody is left to be told when stderr is gone.
             _ = writeln!(io::stderr().lock(), "{text}");

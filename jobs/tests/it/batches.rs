@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use arrow::datatypes::DataType;
 use parquet::file::properties::WriterProperties;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -29,30 +30,29 @@ pub fn table() -> TableSetup {
 
 /// The same with this merge mode.
 pub fn table_merged(mode: &str) -> TableSetup {
-    setup(&merged(mode))
+    table_with(mode, &[], &[])
 }
 
 /// The same, whose manifests aim for so many bytes.
 pub fn table_of_manifests(mode: &str, bytes: u64) -> TableSetup {
-    let mut changes = merged(mode);
     let properties = format!("{{commit.manifest.target-size-bytes: '{bytes}'}}");
-    changes.settings.insert("etl.tableProperties".to_owned(), Some(properties));
-    setup(&changes)
+    table_with(mode, &[], &[("etl.tableProperties", &properties)])
 }
 
-fn merged(mode: &str) -> ContractChanges {
-    ContractChanges {
-        columns: vec![
-            "{name: temperature, logicalType: number, logicalTypeOptions: {maximum: 2}}".to_owned(),
-            "{name: op, logicalType: string}".to_owned(),
-        ],
-        settings: BTreeMap::from([
-            ("etl.delete".to_owned(), Some("op = 'D'".to_owned())),
-            ("etl.lateness".to_owned(), Some("90d".to_owned())),
-            ("etl.mergeMode".to_owned(), Some(mode.to_owned())),
-        ]),
+/// The same with more columns and settings.
+pub fn table_with(mode: &str, columns: &[&str], settings: &[(&str, &str)]) -> TableSetup {
+    let usual = [
+        "{name: temperature, logicalType: number, logicalTypeOptions: {maximum: 2}}",
+        "{name: op, logicalType: string}",
+    ];
+    let usual_settings = [("etl.delete", "op = 'D'"), ("etl.lateness", "90d"), ("etl.mergeMode", mode)];
+    let setting = |(name, value): &(&str, &str)| ((*name).to_owned(), Some((*value).to_owned()));
+    let changes = ContractChanges {
+        columns: usual.iter().chain(columns).map(|column| (*column).to_owned()).collect(),
+        settings: usual_settings.iter().chain(settings).map(setting).collect(),
         ..ContractChanges::default()
-    }
+    };
+    setup(&changes)
 }
 
 /// A table that nothing but the ledger keeps from holding a raw row twice.
@@ -94,9 +94,18 @@ pub fn row(keys: u8) -> impl Strategy<Value = Row> {
 pub fn place(lake: &Lake, hour: usize, files: &[File]) {
     for (index, rows) in files.iter().enumerate() {
         let path = format!("telemetry/2025/06/{:02}/{:02}/{index}.parquet", 4 + hour / 24, hour % 24);
-        let bytes = write_parquet(&to_rows(rows.iter()), WriterProperties::default());
-        lake.put(&path, bytes.expect("the rows fit their types"));
+        lake.put(&path, parquet(rows.iter(), 0));
     }
+}
+
+/// A raw file of these rows; with padding each has so many characters more.
+pub fn parquet<'a>(rows: impl Iterator<Item = &'a Row>, padding: usize) -> Vec<u8> {
+    let mut table = to_rows(rows);
+    if padding > 0 {
+        table.columns.push(("padding".to_owned(), DataType::Utf8));
+        table.values.iter_mut().for_each(|row| row.push(json!("x".repeat(padding))));
+    }
+    write_parquet(&table, WriterProperties::default()).expect("the rows fit their types")
 }
 
 /// The command that takes an hour in.

@@ -19,7 +19,8 @@ use uuid::Uuid;
 
 use crate::lake::{Lake, Ran, parse_json};
 
-static RUNTIME: LazyLock<tokio::runtime::Runtime> =
+/// What runs in this process runs here.
+pub static RUNTIME: LazyLock<tokio::runtime::Runtime> =
     LazyLock::new(|| tokio::runtime::Runtime::new().expect("a runtime starts"));
 
 /// What stands for stdout.
@@ -38,15 +39,20 @@ impl Write for Kept {
 
 /// Runs a command line to its end.
 pub fn run(lake: &Lake, arguments: &[impl AsRef<str>]) -> Ran {
-    with(lake, arguments, None)
+    with(lake, arguments, None, None)
+}
+
+/// The same in a lake that is open already.
+pub fn run_in(lake: &Lake, opened: &lake::Lake, arguments: &[impl AsRef<str>]) -> Ran {
+    with(lake, arguments, None, Some(opened.clone()))
 }
 
 /// The same for somebody who gives that answer to every question.
 pub fn answer(lake: &Lake, arguments: &[impl AsRef<str>], yes: bool) -> Ran {
-    with(lake, arguments, Some(Arc::new(move |_| yes)))
+    with(lake, arguments, Some(Arc::new(move |_| yes)), None)
 }
 
-fn with(lake: &Lake, arguments: &[impl AsRef<str>], ask: Option<Ask>) -> Ran {
+fn with(lake: &Lake, arguments: &[impl AsRef<str>], ask: Option<Ask>, opened: Option<lake::Lake>) -> Ran {
     let folder = lake.folder();
     let path = |name: &str| folder.join(name).display().to_string();
     let report = format!("report-{}.json", Uuid::new_v4());
@@ -63,10 +69,11 @@ fn with(lake: &Lake, arguments: &[impl AsRef<str>], ask: Option<Ask>) -> Ran {
         system_clock: || SystemTime::UNIX_EPOCH,
         ids: Ids { run: Arc::new(|_| Uuid::new_v4()), random: Arc::new(Uuid::new_v4) },
         screen: Screen::new(Box::new(stdout.clone()), Paint::PLAIN),
-        progress: Progress::new(false),
+        progress: Progress::silent(),
         ask,
         interrupt: Interrupt::never(),
         faults: None,
+        lake: opened,
         reports: Arc::default(),
     };
     let ended = RUNTIME.block_on(cli.command.run(&program));

@@ -13,6 +13,7 @@ mod here;
 mod kill;
 mod lake;
 mod maintain;
+mod memory;
 mod merges;
 mod model;
 mod noise;

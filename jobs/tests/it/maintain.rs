@@ -7,10 +7,11 @@ mod compaction;
 mod manifests;
 mod sequences;
 mod upkeep;
+mod version;
 
 pub use beside::{PAIRS, faults};
 pub use manifests::faults_of_manifests;
-pub use sequences::{TRIALS, property};
+pub use sequences::{DELETED, FAULTS, SEQUENCES, TIERED, TRIALS, property};
 pub use upkeep::UPKEEP;
 
 use std::collections::BTreeSet;

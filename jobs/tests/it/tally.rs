@@ -61,6 +61,14 @@ pub fn text(total: u64) -> String {
     }
     _ = writeln!(text, "{} tables of other engines merged into", MERGED.load(Relaxed));
     _ = writeln!(text, "{} random sequences agree with the model", property::SEQUENCES.load(Relaxed));
+    let of = |count: &AtomicU64| count.load(Relaxed);
+    let (sequences, tiered) = (of(&maintain::SEQUENCES), of(&maintain::TIERED));
+    let (faults, deleted) = (of(&maintain::FAULTS), of(&maintain::DELETED));
+    _ = writeln!(
+        text,
+        "{sequences} random sequences of maintenance, {tiered} of them with storage classes, {faults} faults: {deleted} \
+         objects deleted, none of them needed"
+    );
     _ = writeln!(text, "{} pairs of step and fault of maintenance survived", maintain::PAIRS.load(Relaxed));
     _ = writeln!(text, "{} pairs of step and fault of tiering survived", tier::PAIRS.load(Relaxed));
     let tiers = Tier::ALL.into_iter().filter(|tier| tier.missing().is_none());
