@@ -103,7 +103,7 @@ fn main() -> ExitCode {
             .push(trial(Tier::Local, format!("local::signal-{signal}"), move || signals::run(Tier::Local, &[signal])));
     }
     trials.push(trial(Tier::Cloud, "cloud::signal".to_owned(), || signals::run(Tier::Cloud, &["INT", "TERM"])));
-    for job in ["compact", "expire", "orphans"] {
+    for job in ["compact", "expire", "orphans", "maintain"] {
         for fault in ["before", "after", "stop"] {
             trials
                 .push(trial(Tier::Local, format!("local::{job}-fault-{fault}"), move || maintain::faults(job, fault)));
