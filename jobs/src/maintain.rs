@@ -135,6 +135,8 @@ impl Run<'_> {
         if let Some(Err(error)) = looked {
             return Err(error.clone());
         }
+        // All tables were looked at before the first of them had its report.
+        report.duration_ms = looked.into_iter().flatten().flatten().map(|looked| looked.report.duration_ms).sum();
         let Some(plan) = self.plans.iter().find(|plan| plan.table == config.name) else { return Ok(()) };
         let refused = plan.steps.iter().filter(|step| step.action == Action::Refused);
         report

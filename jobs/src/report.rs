@@ -415,10 +415,26 @@ impl Report {
         self.deleted = Some(Deleted { files, bytes, by_kind: deleted, left });
     }
 
-    /// The run ended now; `before` is what the process had used when it started.
+    /// The run ended now; `before` is what the process had used when it started. What it took for this before it started, where
+    /// the duration says so, counts too.
     pub fn end(&mut self, now: Timestamp, before: Used, after: Used) {
-        self.duration_ms = u64::try_from(now.duration_since(self.started_at).as_millis()).unwrap_or(0);
+        self.duration_ms += u64::try_from(now.duration_since(self.started_at).as_millis()).unwrap_or(0);
         self.resources.peak_rss_bytes = after.peak_rss_bytes;
         self.resources.cpu_ms = before.cpu_ms.zip(after.cpu_ms).map(|(before, after)| after.saturating_sub(before));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_takes_as_long_as_it_did_before_and_since() {
+        let used = || Used { peak_rss_bytes: None, cpu_ms: None };
+        let start = Timestamp::UNIX_EPOCH;
+        let mut report = Report::started("id".to_owned(), "maintain", None, &[], start);
+        report.duration_ms = 40;
+        report.end(start + jiff::SignedDuration::from_millis(2), used(), used());
+        assert_eq!(report.duration_ms, 42);
     }
 }

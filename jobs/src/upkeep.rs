@@ -97,7 +97,9 @@ impl<'a> Upkeeper<'a> {
         program.globals.dry_run = true;
         let job = self.job.with_program(program);
         let mut report = job.program.report(upkeep.word(), Some(config.name.clone()));
+        let before = machine::used();
         self.run_as(&job, upkeep, Limits::default(), config, &mut report).await?;
+        report.end(job.program.now(), before, machine::used());
         let outlook = match &report.plan {
             Some(Plan::Compact(plan)) => Outlook::of_compact(plan, &job.prices().await?),
             Some(Plan::Expire(plan)) => Outlook::of_expire(plan),

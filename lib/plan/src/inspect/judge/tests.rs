@@ -149,6 +149,7 @@ fn the_json_shape() {
             "class": "STANDARD",
             "files": 7,
             "bytes": 357565440,
+            "billable_bytes": 357565440,
             "per_month": {
               "dollars": 0.007659202,
               "parts": [
