@@ -277,7 +277,7 @@ fn moves_cost_no_more_than_they_may() {
     assert_snapshot!(decide(&facts), @"
     keep 1 files, 1048576 bytes: left for the next run by --max-dollars 0.000089999
     move s3://b/raw/2025-01-02.parquet (104857600 bytes) STANDARD → GLACIER, 0.00003 $, saves 0.001894247 $ a month: arrived before 2025-01-03T00:00:00Z, older than 90d
-    move s3://b/raw/2025-01-03.parquet (10485760 bytes) STANDARD → GLACIER, 0.00003 $, saves 0.000189167 $ a month: arrived before 2025-01-04T00:00:00Z, older than 90d
+    move s3://b/raw/2025-01-03.parquet (10485760 bytes) STANDARD → GLACIER, 0.00003 $, saves 0.000189168 $ a month: arrived before 2025-01-04T00:00:00Z, older than 90d
     ");
     facts.cost_max = Some(Dollars { nanos: 90_000 });
     assert!(matches!(decide(&facts), TierPlan::Transitions(tiers) if tiers.transitions.len() == 3));
