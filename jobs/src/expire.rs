@@ -118,7 +118,10 @@ impl Expire {
             return Ok(None);
         }
         match plan {
-            ExpirePlan::Refused { reasons } => Err(JobError::new(Kind::Failed, reasons.join("; "))),
+            ExpirePlan::Refused { reasons } => {
+                report.plan = Some(shown);
+                Err(JobError::new(Kind::Failed, reasons.join("; ")))
+            }
             ExpirePlan::KeepAll(verdicts) => {
                 report.warnings.extend(absent(&verdicts));
                 report.reason = Some("every snapshot is kept".to_owned());

@@ -17,7 +17,7 @@ use crate::{
     config::TableConfig,
     error::{Exit, JobError, Kind, Result},
     job::Job,
-    report::{Report, Status, StepReport},
+    report::{Plan, Report, Status, StepReport},
     report_text,
     screen::{Paint, parse_size},
     upkeep::{Limits, Looked, Upkeeper},
@@ -139,9 +139,7 @@ impl Run<'_> {
         report.duration_ms = looked.into_iter().flatten().flatten().map(|looked| looked.report.duration_ms).sum();
         let Some(plan) = self.plans.iter().find(|plan| plan.table == config.name) else { return Ok(()) };
         let refused = plan.steps.iter().filter(|step| step.action == Action::Refused);
-        report
-            .warnings
-            .extend(refused.map(|step| format!("{} refuses, and a person should look: {}", step.job, step.why)));
+        report.warnings.extend(refused.map(refuses));
         let is_idle = plan.running().next().is_none();
         if is_idle {
             report.reason = Some("no job has anything to do".to_owned());
@@ -181,7 +179,14 @@ impl Run<'_> {
                     let Step { bytes_max, dollars_max, .. } = step.step;
                     let limits = Limits { bytes: bytes_max, time: self.time_left(), dollars: dollars_max };
                     let done = self.upkeeper.carry_out(step.step.job, limits, config).await;
-                    failed = failed.or_else(|| done.error.as_ref().map(|error| of_step(&step.step, error)));
+                    match done.plan.as_ref().and_then(Plan::refusal) {
+                        // What the steps before it have left may be other than what was planned from.
+                        Some(why) => {
+                            (step.step.action, step.step.why) = (Action::Refused, why);
+                            report.warnings.push(refuses(&step.step));
+                        }
+                        None => failed = failed.or_else(|| done.error.as_ref().map(|error| of_step(&step.step, error))),
+                    }
                     take_over(&done, report);
                     step.report = Some(Box::new(done));
                 }
@@ -205,6 +210,11 @@ impl Run<'_> {
     fn elapsed_ms(&self) -> u64 {
         u64::try_from(self.job.program.now().duration_since(self.started).as_millis()).unwrap_or(0)
     }
+}
+
+/// What is said of a job that refuses: it keeps the others from nothing.
+fn refuses(step: &Step) -> String {
+    format!("{} refuses, and a person should look: {}", step.job, step.why)
 }
 
 /// What a step did is what the run did.

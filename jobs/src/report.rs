@@ -163,6 +163,17 @@ impl Plan {
         }
     }
 
+    /// Why the run must not start, when it must not.
+    pub fn refusal(&self) -> Option<String> {
+        match self {
+            Self::Expire(ExpirePlan::Refused { reasons })
+            | Self::Orphans(OrphansPlan::Refused { reasons, .. })
+            | Self::Compact(CompactPlan::Refused { reasons })
+            | Self::Tier(TierPlan::Refused { reasons }) => Some(reasons.join("; ")),
+            _ => None,
+        }
+    }
+
     /// What cannot be taken back once it is carried out.
     pub fn consequence(&self) -> &'static str {
         match self {
