@@ -52,8 +52,8 @@ const ROOMS: [Room; 5] = [
         folder: "lib/lake",
         may_import: &[
             "contract", "plan", "async-trait", "aws-config", "aws-credential-types", "aws-sdk-glue", "aws-sdk-s3",
-            "aws-smithy-runtime-api", "aws-smithy-types", "bytes", "futures", "iceberg", "object_store", "sqlx", "tokio",
-            "tracing", "typetag", "url", "uuid",
+            "aws-smithy-runtime-api", "aws-smithy-types", "bytes", "flate2", "futures", "iceberg", "object_store", "sqlx",
+            "tokio", "tracing", "typetag", "url", "uuid",
         ],
         tests_may_import: &["s3s", "s3s-fs", "tempfile"],
     },
