@@ -20,7 +20,7 @@ def main() -> None:
     if job == "inspect":
         wrong = compared(health(found), wanted_health(known))
     elif job == "maintain":
-        reports = {step["job"]: step["report"]["plan"] for step in found["steps"] if step["report"]}
+        reports = {step["job"]: step["report"]["plan"] for step in found["steps"] if "plan" in (step["report"] or {})}
         for name, counts in PLANS.items():
             plan = reports.get(name)
             wrong += [f"{name}: {problem}" for problem in (compared(counts(plan), WANTED[name](known)) if plan else ["it has no plan"])]

@@ -136,13 +136,14 @@ impl<'a> Upkeeper<'a> {
         config: &TableConfig,
         report: &mut Report,
     ) -> Result<()> {
+        // Boxed: the steps of all jobs, one inside the other, are more than a thread's stack may take.
         match upkeep {
             Upkeep::Compact => {
                 let compact = Compact { max_bytes: limits.bytes, max_time: limits.time, ..Compact::default() };
-                compact.run_table(job, config, report).await
+                Box::pin(compact.run_table(job, config, report)).await
             }
-            Upkeep::Expire => Expire::default().run_table(job, config, report).await,
-            Upkeep::Orphans => Orphans::default().run_table(job, &self.surroundings, config, report).await,
+            Upkeep::Expire => Box::pin(Expire::default().run_table(job, config, report)).await,
+            Upkeep::Orphans => Box::pin(Orphans::default().run_table(job, &self.surroundings, config, report)).await,
             Upkeep::Tier => match self.not_tiered(config).await? {
                 Some(why) => {
                     report.reason = Some(why);
@@ -150,7 +151,7 @@ impl<'a> Upkeeper<'a> {
                 }
                 None => {
                     let tier = Tier { max_dollars: limits.dollars, ..self.tier.clone() };
-                    tier.run_table(job, config, report).await
+                    Box::pin(tier.run_table(job, config, report)).await
                 }
             },
         }

@@ -23,6 +23,8 @@ use crate::lake::{Lake, Ran, parse_json};
 pub static RUNTIME: LazyLock<tokio::runtime::Runtime> =
     LazyLock::new(|| tokio::runtime::Runtime::new().expect("a runtime starts"));
 
+const STACK_BYTES: usize = 8 << 20;
+
 /// What stands for stdout.
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<u8>>>);
@@ -76,7 +78,13 @@ fn with(lake: &Lake, arguments: &[impl AsRef<str>], ask: Option<Ask>, opened: Op
         lake: opened,
         reports: Arc::default(),
     };
-    let ended = RUNTIME.block_on(cli.command.run(&program));
+    // With the stack that the program's own first thread has: those of tests have a quarter of it.
+    let ended = std::thread::scope(|scope| {
+        let run = || RUNTIME.block_on(cli.command.run(&program));
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, run);
+        thread.expect("a thread starts").join()
+    });
+    let ended = ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     let text = std::fs::read_to_string(folder.join(&report)).unwrap_or_default();
     let stdout = stdout.0.lock().expect("nothing panics while it holds this").clone();
     Ran {

@@ -87,7 +87,7 @@ fn beside(tier: Tier, name: &str, words: &[String], other: impl Fn(&Lake) -> Ran
 }
 
 /// Every step of a job, with a fault of each kind: the table has its rows, kept snapshots read as before, and the same
-/// command again leaves nothing that is not needed.
+/// command again (of `maintain` twice) leaves nothing that is not needed.
 pub fn faults(job: &str, fault: &str) -> Result<(), String> {
     let words: Vec<String> = match job {
         "expire" => ["expire", "--older-than", "1h", "--retain-last", "2", "--yes"].map(str::to_owned).into(),
@@ -136,6 +136,10 @@ pub fn faults(job: &str, fault: &str) -> Result<(), String> {
             }
         }
         ended(here::run(&world.lake, &words), 0).map_err(at)?;
+        if job == "maintain" {
+            // What a compaction of the second run has replaced is for the third: jobs are decided on before any of them runs.
+            ended(here::run(&world.lake, &words), 0).map_err(at)?;
+        }
         world.is_right(kept).map_err(at)?;
         let swept = sweep(&world, job).map_err(at)?;
         equal("what is left in the end", &swept, &undisturbed).map_err(at)?;
