@@ -100,7 +100,7 @@ pub fn dedupe_beside_manifests(tier: Tier) -> Result<(), String> {
         world.is_right(&[]).map_err(at)?;
     }
     // A merge that is done at once never keeps a rewrite from landing.
-    equal("rewrites that landed", &landed, &(steps as u64))
+    equal("rewrites that landed", &landed, &steps)
 }
 
 /// A whole rewrite at every step of a merge.

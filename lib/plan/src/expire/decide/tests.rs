@@ -6,6 +6,9 @@ use jiff::{Timestamp, ToSpan};
 use super::*;
 use crate::expire::Request;
 
+/// Takes a reason away.
+type Without = fn(&mut Facts);
+
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 fn day(day: i64) -> Timestamp {
@@ -344,7 +347,7 @@ fn each_reason_alone_keeps_a_ref() {
         verdicts.refs.into_iter().find(|verdict| verdict.name == name).map(|of| (of.action, of.reason)).unwrap()
     };
     let limited = |days| RefFacts { ref_age_max_ms: Some(days * DAY_MS), ..tag(1) };
-    let cases: [(&str, &str, Facts, fn(&mut Facts)); 4] = [
+    let cases: [(&str, &str, Facts, Without); 4] = [
         (MAIN, "it is never dropped", chain(&[1]).with_property("history.expire.max-ref-age-ms", "1"), |of| {
             // The same of another name; `main` is then what `v1` was.
             let main = of.refs.remove(MAIN).unwrap();
@@ -369,7 +372,7 @@ fn each_reason_alone_keeps_a_ref() {
 
 #[test]
 fn each_reason_alone_refuses() {
-    let cases: [(&str, Facts, fn(&mut Facts)); 5] = [
+    let cases: [(&str, Facts, Without); 5] = [
         ("gc.enabled", chain(&[1, 9]).with_property("gc.enabled", "false"), |of| of.properties.clear()),
         (MAX_AGE, chain(&[1, 9]).with_property(MAX_AGE, "-1"), |of| of.properties.clear()),
         ("held by tag v1", chain(&[1, 9]).with_ref("v1", tag(1)).asked(ids(&[1])), |of| _ = of.refs.remove("v1")),

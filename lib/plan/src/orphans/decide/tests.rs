@@ -5,6 +5,9 @@ use insta::assert_snapshot;
 use super::*;
 use crate::{objects::ObjectKind::*, orphans::FRACTION_MAX_DEFAULT};
 
+/// Takes a reason away.
+type Without = fn(&mut Facts);
+
 const TABLE: &str = "s3://lake/curated/t";
 
 fn at(text: &str) -> Timestamp {
@@ -229,7 +232,7 @@ fn each_reason_alone_keeps_an_object() {
     let mut reserved = facts(vec![old("errors/x.parquet")]);
     reserved.reserved.insert(format!("{TABLE}/errors"), "quarantine of curated.t".to_owned());
     let hidden = "hidden: a part of its path begins with . or _";
-    let cases: [(&str, Facts, fn(&mut Facts)); 8] = [
+    let cases: [(&str, Facts, Without); 8] = [
         ("outside of the table's location", facts(vec![old(&outside)]), inside),
         ("the table refers to it: statistics file", named, |of| {
             of.references.remove(&format!("{TABLE}/data/x.parquet"));
