@@ -249,13 +249,15 @@ async fn explained(
 /// known to be archived.
 pub fn decided(
     table: &Table,
-    live: &LiveFiles,
+    live: LiveFiles,
     manifests: ManifestsFacts,
     contract: &Contract,
     archived: &HashSet<&str>,
     now: Timestamp,
 ) -> CompactPlan {
-    let mut facts = facts::of_table(table, live, manifests, contract, now);
+    let mut facts = facts::of_table(table, &live, manifests, contract, now);
+    // The plan names them again.
+    drop(live);
     for file in facts.files.iter_mut().filter(|_| !archived.is_empty()) {
         file.is_archived = archived.contains(archived::spelled(&file.path).as_str());
     }

@@ -61,7 +61,7 @@ pub fn expiry(table: &Table, now: Timestamp) -> Result<ExpirePlan> {
 /// What `etl compact` would write again: from the live files and their manifests alone, and those that are known to be archived.
 pub fn compaction(
     table: &Table,
-    live: &LiveFiles,
+    live: LiveFiles,
     manifests: ManifestsFacts,
     contract: &Contract,
     archived: &HashSet<&str>,

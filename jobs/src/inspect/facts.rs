@@ -36,6 +36,15 @@ pub async fn facts(
 ) -> Result<Option<Facts>> {
     let Some(table) = job.lake().await?.table(&config.name).await? else { return Ok(None) };
     let (contract, prices) = (job.contract(config)?, job.prices().await?);
+    // Before anything else is in memory: each list has as many objects as the table has files.
+    let orphans = match inspect.storage {
+        true => upkeeper.look(Upkeep::Orphans, config).await?.outlook,
+        false => unknown(Upkeep::Orphans, "--storage lists the table's objects"),
+    };
+    let (classes, archived) = match inspect.storage {
+        true => classes(&objects(&table).await?, &prices),
+        false => (None, Vec::new()),
+    };
     let mut plan = upkeep::expiry(&table, job.program.now())?;
     let expired = match &plan {
         ExpirePlan::Expire(verdicts) => verdicts.expired(),
@@ -45,17 +54,13 @@ pub async fn facts(
     if let ExpirePlan::Expire(verdicts) = &mut plan {
         verdicts.price(expiring, &prices);
     }
-    let objects = if inspect.storage { Some(objects(&table).await?) } else { None };
-    let orphans = match inspect.storage {
-        true => upkeeper.look(Upkeep::Orphans, config).await?.outlook,
-        false => unknown(Upkeep::Orphans, "--storage lists the table's objects"),
-    };
-    let in_archive = |of: &&Object| of.2.parse().is_ok_and(StorageClass::is_archive);
-    let archived = objects.iter().flatten().filter(in_archive).map(|of| of.0.as_str()).collect();
+    let archived = archived.iter().map(String::as_str).collect();
     let manifests_facts = job.program.interrupt.stops(table.manifests_facts()).await??;
-    let compaction = upkeep::compaction(&table, &live, manifests_facts, &contract, &archived, job.program.now());
     let metadata = &table.metadata;
     let (files, partitions) = by_partition(&table, &live.data);
+    let (position_deletes, equality_deletes) = (deletes(&live.position_deletes), deletes(&live.equality_deletes));
+    let compaction = upkeep::compaction(&table, live, manifests_facts, &contract, &archived, job.program.now());
+    let compaction = Outlook::of_compact(&compaction, &prices);
     Ok(Some(Facts {
         table: table.name.clone(),
         location: metadata.location().to_owned(),
@@ -63,8 +68,8 @@ pub async fn facts(
         head: table.head().map(|head| snapshot(&table, head.snapshot_id(), head.timestamp_ms())).transpose()?,
         files,
         partitions,
-        position_deletes: deletes(&live.position_deletes),
-        equality_deletes: deletes(&live.equality_deletes),
+        position_deletes,
+        equality_deletes,
         manifests: Manifests {
             files: manifests.len() as u64,
             of_deletes: manifests.iter().filter(|manifest| manifest.of_deletes).count() as u64,
@@ -78,13 +83,8 @@ pub async fn facts(
         refs: refs(&table),
         history,
         target_file_bytes: target(&contract, &table),
-        classes: objects.as_ref().map(|objects| stored(objects, &prices)),
-        outlooks: vec![
-            Outlook::of_compact(&compaction, &prices),
-            Outlook::of_expire(&plan),
-            orphans,
-            tier(inspect, upkeeper, config).await?,
-        ],
+        classes,
+        outlooks: vec![compaction, Outlook::of_expire(&plan), orphans, tier(inspect, upkeeper, config).await?],
         prices,
         partitions_shown: inspect.partitions,
     }))
@@ -117,6 +117,12 @@ async fn objects(table: &Table) -> Result<Vec<Object>> {
     let standard = StorageClass::Standard.word();
     let objects = storage.list(location).await?;
     Ok(objects.into_iter().map(|of| (of.location.to_string(), of.size, standard.to_owned())).collect())
+}
+
+/// Sums by class, and the objects that lie in an archive.
+fn classes(objects: &[Object], prices: &Prices) -> (Option<BTreeMap<String, Stored>>, Vec<String>) {
+    let in_archive = |of: &&Object| of.2.parse().is_ok_and(StorageClass::is_archive);
+    (Some(stored(objects, prices)), objects.iter().filter(in_archive).map(|of| of.0.clone()).collect())
 }
 
 /// Sums by class, with the least size and the overhead that each is charged with.

@@ -33,10 +33,13 @@ impl<'a> Surroundings<'a> {
         let Some(table) = lake.table(&config.name).await? else { return Ok(None) };
         let location = Location::parse(table.metadata.location())?;
         let neighbours = self.neighbours(lake, &table, &location).await?;
+        let before = table.metadata.location().to_owned();
+        // Thousands of snapshots take some memory, too.
+        drop(table);
         let objects = list(lake, &location.to_string()).await?;
         // Only now, and from the table as it is now.
         let table = match lake.table(&config.name).await? {
-            Some(now) if now.metadata.location() == table.metadata.location() => now,
+            Some(now) if now.metadata.location() == before => now,
             _ => return Err(JobError::new(Kind::Transient, "the table was moved meanwhile").with_help("run again")),
         };
         Ok(Some(Facts {

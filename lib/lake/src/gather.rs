@@ -20,7 +20,7 @@ use crate::{Result, Table, reachable::spelled, skim};
 const READS_CONCURRENT_MAX: usize = 32;
 
 /// Bytes of manifests that are in memory at once, in KiB. One that is larger is read alone.
-const READ_KIB_MAX: u32 = 64 * 1024;
+const READ_KIB_MAX: u32 = 32 * 1024;
 
 /// Who needs an object.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
