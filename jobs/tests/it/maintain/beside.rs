@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{MUCH_LATER, World, ended, equal, hour_of, objects, stray, world_merged};
 use crate::{
@@ -122,13 +122,19 @@ pub fn faults(job: &str, fault: &str) -> Result<(), String> {
         world.is_right(kept).map_err(at)?;
         if ran.exit == 0 {
             // A deletion that failed is said, with the number of what is left.
-            let report = &ran.reports[0];
-            let steps = report["steps"].as_array().into_iter().flatten().map(|step| &step["report"]);
-            for report in steps.chain([report]) {
-                let left = report["deleted"]["left"].as_u64().unwrap_or(0);
+            let says = |report: &Value, left: u64| {
                 let is_said = report["warnings"].to_string().contains("were not deleted");
-                equal("a warning for what is left", &is_said, &(left > 0)).map_err(at)?;
+                equal("a warning for what is left", &is_said, &(left > 0)).map_err(at)
+            };
+            let left = |report: &Value| report["deleted"]["left"].as_u64().unwrap_or(0);
+            let report = &ran.reports[0];
+            let mut all = left(report);
+            for step in report["steps"].as_array().into_iter().flatten().map(|step| &step["report"]) {
+                says(step, left(step))?;
+                all += left(step);
             }
+            // What a step says, the whole run says, too.
+            says(report, all)?;
         } else if job == "maintain" {
             // A step that failed comes after others that have deleted, or before them.
         } else if ran.exit != -1 && ran.reports[0]["compaction"]["commits"].as_u64().unwrap_or(0) == 0 {
