@@ -226,11 +226,11 @@ impl<'a> World<'a> {
         let is_newer = after.version.as_ref().is_some_and(|version| version.current != current);
         let expired = expiry.map_or_else(BTreeSet::new, |(cutoff, last)| {
             // `maintain` decides before its compaction makes one more. With a fault it runs twice, and may find it then.
-            let is_maintain = matches!(step.operation, Operation::Maintain);
-            let is_left = step.fault.is_none()
-                || after.version.as_ref().is_some_and(|of| current.is_none_or(|id| of.snapshots.contains_key(&id)));
-            if is_maintain && is_left && before.expired(cutoff, last, false).is_empty() {
-                return BTreeSet::new();
+            let planned = before.expired(cutoff, last, false);
+            let stayed = |id| after.version.as_ref().is_some_and(|of| of.snapshots.contains_key(&id));
+            let is_left = if step.fault.is_none() { planned.is_empty() } else { current.is_none_or(stayed) };
+            if matches!(step.operation, Operation::Maintain) && is_left {
+                return planned;
             }
             before.expired(cutoff, last, is_newer)
         });
