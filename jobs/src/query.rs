@@ -100,7 +100,13 @@ impl Query {
 
     async fn open(&self, job: &Job, used: TableUse) -> Result<(TableName, Arc<CuratedTable>)> {
         let name = &used.table;
-        let table = job.lake().await?.table(name).await?.ok_or_else(|| {
+        let lake = job.lake().await?;
+        let is_current = used.version == Version::Current && self.at_snapshot.is_none() && self.at_time.is_none();
+        let table = match is_current {
+            true => lake.table_without_history(name).await?,
+            false => lake.table(name).await?,
+        };
+        let table = table.ok_or_else(|| {
             JobError::new(Kind::Failed, format!("table {name} is gone"))
                 .with_help("it was there a moment ago: run again")
         })?;

@@ -1,6 +1,8 @@
 //! Tables at one version: opening them and finding their snapshots. Knows the metadata file; what lies below a
 //! snapshot is in `manifest` and `files`.
 
+mod current;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
@@ -36,6 +38,15 @@ impl Lake {
             Some(pointer) => Table::open(&self.storage, name, pointer).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// The same for those who read the current version and change nothing: of its snapshots it has those alone that `main`,
+    /// branches and tags point at, and no logs.
+    pub async fn table_without_history(&self, name: &TableName) -> Result<Option<Table>> {
+        let Some(pointer) = self.catalog.load(name).await? else { return Ok(None) };
+        let bytes = Table::read(&self.storage, name, &pointer).await?;
+        let bytes = current::without_history(&bytes).map_or(bytes, Bytes::from);
+        Table::of(&self.storage, name, pointer, bytes).await.map(Some)
     }
 }
 
@@ -83,13 +94,20 @@ pub struct Table {
 impl Table {
     /// Reads the version that a pointer names.
     pub(crate) async fn open(storage: &Storage, name: &TableName, pointer: Pointer) -> Result<Self> {
+        let bytes = Self::read(storage, name, &pointer).await?;
+        Self::of(storage, name, pointer, bytes).await
+    }
+
+    async fn read(storage: &Storage, name: &TableName, pointer: &Pointer) -> Result<Bytes> {
         let location = &pointer.metadata_location;
-        let bytes =
-            storage.read(location).await.map_err(|e| TableError::from_read(name, TablePart::Metadata, location, e))?;
-        let metadata = parse_metadata(bytes).await.map_err(|source| TableError::Corrupt {
+        storage.read(location).await.map_err(|e| TableError::from_read(name, TablePart::Metadata, location, e).into())
+    }
+
+    async fn of(storage: &Storage, name: &TableName, pointer: Pointer, metadata: Bytes) -> Result<Self> {
+        let metadata = parse_metadata(metadata).await.map_err(|source| TableError::Corrupt {
             table: name.clone(),
             part: TablePart::Metadata,
-            location: location.clone(),
+            location: pointer.metadata_location.clone(),
             source: Box::new(source),
         })?;
         Ok(Self { name: name.clone(), pointer, metadata: Arc::new(metadata), storage: storage.clone() })
