@@ -16,7 +16,7 @@ use clap::Args;
 use contract::{Contract, Duration, TableName};
 use engine::TableReader;
 use jiff::Timestamp;
-use lake::{LiveFiles, Table};
+use lake::{CompactionFiles, LiveFiles, Table};
 use plan::compact::{CompactPlan, Compaction, JobOrder, ManifestsFacts, Options, PartitionKey, decide};
 
 use self::{
@@ -255,9 +255,8 @@ pub fn decided(
     archived: &HashSet<&str>,
     now: Timestamp,
 ) -> CompactPlan {
-    let mut facts = facts::of_table(table, &live, manifests, contract, now);
-    // The plan names them again.
-    drop(live);
+    let files = CompactionFiles::of_owned(table, live, contract.event_time.as_deref());
+    let mut facts = facts::of_files(table, files, manifests, contract, now);
     for file in facts.files.iter_mut().filter(|_| !archived.is_empty()) {
         file.is_archived = archived.contains(archived::spelled(&file.path).as_str());
     }

@@ -29,6 +29,9 @@ use uuid::Uuid;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Threads for reads of local files, at least: each keeps memory of its own, and five hundred keep half a gigabyte.
+const BLOCKING_THREADS_MIN: usize = 8;
+
 fn main() -> ExitCode {
     let argv: Vec<_> = arguments();
     let args = argv.iter().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
@@ -41,7 +44,11 @@ fn main() -> ExitCode {
         }
     };
     let threads = cli.globals.threads.map_or_else(machine::threads, usize::from);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .max_blocking_threads((threads * 4).max(BLOCKING_THREADS_MIN))
+        .enable_all()
+        .build();
     let program = program(&cli, args);
     let exit = match runtime {
         Ok(runtime) => {

@@ -38,7 +38,8 @@ pub fn facts(
     manifests: ManifestsFacts,
     only: Option<&BTreeSet<PartitionKey>>,
 ) -> Result<Facts> {
-    let mut facts = of_table(table, live.files(), manifests, contract, job.program.now());
+    let files = CompactionFiles::of(table, live.files(), contract.event_time.as_deref());
+    let mut facts = of_files(table, files, manifests, contract, job.program.now());
     let files = &mut facts.files;
     if let (Some(filter), Live::Read(reader)) = (&compact.filter, live) {
         let matching = engine::compact::matching_files(&job.session()?, reader, filter)
@@ -97,15 +98,14 @@ impl Live {
 }
 
 /// The facts of a table, its live files and their manifests when nothing special is asked for.
-pub fn of_table(
+pub fn of_files(
     table: &Table,
-    live: &LiveFiles,
+    of: CompactionFiles,
     manifests: ManifestsFacts,
     contract: &Contract,
     now: Timestamp,
 ) -> Facts {
     let metadata = &table.metadata;
-    let of = CompactionFiles::of(table, live, contract.event_time.as_deref());
     let order = metadata.default_sort_order();
     let sort_order = i32::try_from(order.order_id).ok().filter(|_| !order.is_unsorted());
     // A writer of ours goes by the contract, others by the property: files of either must be right.

@@ -115,8 +115,7 @@ async fn objects(table: &Table) -> Result<Vec<Object>> {
         return Ok(objects.into_iter().map(|of| (of.location, of.bytes, of.class)).collect());
     }
     let standard = StorageClass::Standard.word();
-    let objects = storage.list(location).await?;
-    Ok(objects.into_iter().map(|of| (of.location.to_string(), of.size, standard.to_owned())).collect())
+    Ok(storage.list_as(location, |of| Ok((of.location.to_string(), of.size, standard.to_owned()))).await?)
 }
 
 /// Sums by class, and the objects that lie in an archive.

@@ -79,18 +79,17 @@ impl<'a> Surroundings<'a> {
 }
 
 async fn list(lake: &Lake, folder: &str) -> Result<Vec<Listed>> {
-    let objects = lake.storage.list(folder).await?;
-    objects
-        .into_iter()
-        .map(|object| {
-            let modified = Timestamp::from_millisecond(object.last_modified.timestamp_millis());
-            let location = lake.storage.location_of(folder, &object.location)?;
-            let modified = modified.map_err(|error| {
-                JobError::new(Kind::Failed, format!("{location} was written at no possible time: {error}"))
-            })?;
-            Ok(Listed { location, bytes: object.size, modified })
-        })
-        .collect()
+    let listed = lake.storage.list_as(folder, |object| {
+        let location = lake.storage.location_of(folder, &object.location)?;
+        Ok((location, object.size, object.last_modified.timestamp_millis()))
+    });
+    let listed = listed.await?.into_iter().map(|(location, bytes, modified)| {
+        let modified = Timestamp::from_millisecond(modified).map_err(|error| {
+            JobError::new(Kind::Failed, format!("{location} was written at no possible time: {error}"))
+        })?;
+        Ok(Listed { location, bytes, modified })
+    });
+    listed.collect()
 }
 
 fn spelled(location: &str) -> Result<String> {

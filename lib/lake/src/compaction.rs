@@ -1,6 +1,6 @@
 //! What is known of a table's files before a compaction is planned: from metadata and manifests alone.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use iceberg::spec::{
     Literal, NullOrder, Operation, PartitionField, PartitionSpec, PrimitiveLiteral, Schema, Snapshot, SortDirection,
@@ -9,7 +9,7 @@ use iceberg::spec::{
 use jiff::{SignedDuration, Timestamp, civil};
 use plan::compact::{FileFacts, PartitionFacts, PartitionKey, Write};
 
-use crate::{DataFileEntry, DeleteIndex, LiveFiles, Table, comparable_partition, partition_path};
+use crate::{ApplicableDeletes, DataFileEntry, DeleteIndex, LiveFiles, Table, comparable_partition, partition_path};
 
 /// The live files of a snapshot, as a compaction is planned over them.
 #[derive(Debug, Clone, Default)]
@@ -25,12 +25,38 @@ pub struct CompactionFiles {
 impl CompactionFiles {
     /// Looks at the live files of a snapshot of the table. `event_time` is the column that says when something happened.
     pub fn of(table: &Table, live: &LiveFiles, event_time: Option<&str>) -> Self {
-        let schema = table.metadata.current_schema();
-        let event_time_id = event_time.and_then(|name| schema.field_id_by_name(name));
+        let mut around = Around::of(table, &live.data, live, event_time);
+        let files = live.data.iter().map(|entry| around.facts(entry)).collect();
+        around.with(files)
+    }
+
+    /// The same where nobody needs the live files any more: each goes as its facts come.
+    pub fn of_owned(table: &Table, mut live: LiveFiles, event_time: Option<&str>) -> Self {
+        let data = std::mem::take(&mut live.data);
+        let mut around = Around::of(table, &data, &live, event_time);
+        let files = data.into_iter().map(|entry| around.facts(&entry)).collect();
+        around.with(files)
+    }
+}
+
+/// What has to be known of all data files before it can be said what one of them is.
+struct Around<'a> {
+    keys: Keys<'a>,
+    partitions: BTreeMap<PartitionKey, PartitionFacts>,
+    index: DeleteIndex<'a>,
+    /// Rows of all the data files that a position delete file may apply to, by its path.
+    shares: HashMap<&'a str, u64>,
+    dangling_delete_files: u64,
+}
+
+impl<'a> Around<'a> {
+    /// The deletes are those of `live`, the data files these.
+    fn of(table: &'a Table, data: &[DataFileEntry], live: &'a LiveFiles, event_time: Option<&str>) -> Self {
+        let event_time_id = event_time.and_then(|name| table.metadata.current_schema().field_id_by_name(name));
         let mut keys = Keys { table, known: HashMap::new(), paths: BTreeSet::new() };
         let mut partitions: BTreeMap<PartitionKey, PartitionFacts> = BTreeMap::new();
-        let deletes = live.position_deletes.iter().chain(&live.equality_deletes);
-        for entry in live.data.iter().chain(deletes) {
+        let deletes: Vec<&DataFileEntry> = live.position_deletes.iter().chain(&live.equality_deletes).collect();
+        for entry in data.iter().chain(deletes.iter().copied()) {
             let partition = partitions.entry(keys.of(entry)).or_insert_with(|| PartitionFacts {
                 event_time_end: event_time_id.and_then(|id| event_time_end(table, entry, id)),
                 last_write: None,
@@ -43,12 +69,25 @@ impl CompactionFiles {
             }
         }
         let index = live.delete_index();
-        let shares = shares(live, &index);
-        Self {
-            files: live.data.iter().map(|entry| file_facts(entry, keys.of(entry), &index, &shares)).collect(),
-            partitions,
-            dangling_delete_files: live.dangling_deletes(&std::collections::HashSet::new()).len() as u64,
+        let (mut shares, mut applied) = (HashMap::new(), HashSet::new());
+        for file in data.iter().filter(|_| !deletes.is_empty()) {
+            let ApplicableDeletes { position, equality } = index.for_file(file);
+            for delete in &position {
+                *shares.entry(delete.data_file.file_path()).or_default() += file.data_file.record_count();
+            }
+            applied.extend(position.into_iter().chain(equality).map(|delete| delete.data_file.file_path()));
         }
+        let dangling = deletes.iter().filter(|delete| !applied.contains(delete.data_file.file_path())).count();
+        Self { keys, partitions, index, shares, dangling_delete_files: dangling as u64 }
+    }
+
+    fn facts(&mut self, entry: &DataFileEntry) -> FileFacts {
+        file_facts(entry, self.keys.of(entry), &self.index, &self.shares)
+    }
+
+    fn with(self, files: Vec<FileFacts>) -> CompactionFiles {
+        let Self { partitions, dangling_delete_files, .. } = self;
+        CompactionFiles { files, partitions, dangling_delete_files }
     }
 }
 
@@ -81,20 +120,6 @@ impl Keys<'_> {
 /// `None` for a spec whose source columns are gone.
 fn path(spec: &PartitionSpec, schema: &Schema, partition: &Struct) -> Option<String> {
     partition_path(spec, schema, partition).ok()
-}
-
-/// Rows of all the data files that a position delete file may apply to, by its path.
-fn shares<'a>(live: &'a LiveFiles, index: &DeleteIndex<'a>) -> HashMap<&'a str, u64> {
-    let mut shares = HashMap::new();
-    if live.position_deletes.is_empty() {
-        return shares;
-    }
-    for file in &live.data {
-        for delete in index.for_file(file).position {
-            *shares.entry(delete.data_file.file_path()).or_default() += file.data_file.record_count();
-        }
-    }
-    shares
 }
 
 fn file_facts(

@@ -25,7 +25,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, future, stream};
 use object_store::{
     Error as StoreError, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload,
     path::Path as ObjectPath,
@@ -214,12 +214,17 @@ impl Storage {
 
     /// Every object below a folder, of all pages, sorted by path. A missing folder is empty.
     pub async fn list(&self, folder: &str) -> Result<Vec<ObjectMeta>> {
-        let (store, path) = self.resolve(folder)?;
-        let prefix = (!path.as_ref().is_empty()).then_some(&path);
-        let mut objects: Vec<ObjectMeta> =
-            store.list(prefix).try_collect().await.map_err(|error| from_store(Operation::List, folder, error))?;
+        let mut objects = self.list_as(folder, Ok).await?;
         objects.sort_by(|a, b| a.location.cmp(&b.location));
         Ok(objects)
+    }
+
+    /// Something of every object below a folder, in no order: of millions only that is in memory.
+    pub async fn list_as<T>(&self, folder: &str, of: impl Fn(ObjectMeta) -> Result<T>) -> Result<Vec<T>> {
+        let (store, path) = self.resolve(folder)?;
+        let prefix = (!path.as_ref().is_empty()).then_some(&path);
+        let listed = store.list(prefix).map_err(|error| from_store(Operation::List, folder, error));
+        listed.and_then(|object| future::ready(of(object))).try_collect().await
     }
 
     /// The same storage for the iceberg crate.

@@ -14,7 +14,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{StreamExt, stream, stream::BoxStream};
+use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use object_store::{
     Attributes, CopyMode, CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
     ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
@@ -108,17 +108,15 @@ impl ObjectStore for LocalDisk {
 
     fn list(&self, prefix: Option<&ObjectPath>) -> BoxStream<'static, Result<ObjectMeta>> {
         let folder = system_path(&prefix.cloned().unwrap_or_default());
-        let walk = blocking(move || {
-            let mut objects = Vec::new();
-            walk(&folder, 0, &mut objects)?;
-            Ok(objects)
-        });
-        stream::once(walk)
-            .flat_map(|walked| match walked {
-                Ok(objects) => stream::iter(objects.into_iter().map(Ok)).boxed(),
-                Err(error) => stream::once(async { Err(error) }).boxed(),
-            })
-            .boxed()
+        // Folder by folder: whoever asks for a million files then has them in memory once.
+        stream::try_unfold(vec![(folder, 0)], |mut left| async move {
+            let Some((folder, depth)) = left.pop() else { return Ok(None) };
+            let (objects, folders) = blocking(move || within(&folder, depth)).await?;
+            left.extend(folders.into_iter().rev());
+            Ok::<_, Error>(Some((stream::iter(objects.into_iter().map(Ok)), left)))
+        })
+        .try_flatten()
+        .boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&ObjectPath>) -> Result<ListResult> {
@@ -185,20 +183,21 @@ fn not_implemented(operation: &str) -> Error {
     Error::NotImplemented { operation: operation.to_owned(), implementer: STORE.to_owned() }
 }
 
-/// Files below a folder. A folder that is missing, or goes away meanwhile, is empty; anything else unreadable is an
-/// error, so that a list is never part of one.
-fn walk(folder: &Path, depth: usize, objects: &mut Vec<ObjectMeta>) -> Result<()> {
+/// Files in a folder, and the folders in it with their depth. A folder that is missing, or goes away meanwhile, is empty;
+/// anything else unreadable is an error, so that a list is never part of one.
+fn within(folder: &Path, depth: usize) -> Result<(Vec<ObjectMeta>, Vec<(PathBuf, usize)>)> {
     if depth > DEPTH_MAX {
         return Err(failed(folder, io::Error::other(format!("{} is too deep", folder.display()))));
     }
+    let (mut objects, mut folders) = (Vec::new(), Vec::new());
     for (path, metadata) in entries(folder)? {
         if metadata.is_dir() {
-            walk(&path, depth + 1, objects)?;
+            folders.push((path, depth + 1));
         } else {
             objects.push(object_meta(object_path(&path)?, &metadata, &path)?);
         }
     }
-    Ok(())
+    Ok((objects, folders))
 }
 
 fn entries(folder: &Path) -> Result<Vec<(PathBuf, Metadata)>> {

@@ -163,7 +163,7 @@ async fn many_writers_of_one_name_have_one_winner() {
         tokio::spawn(async move { storage.write_new(&at, Bytes::from(n.to_string())).await })
     });
     let mut won = 0;
-    for write in futures::future::join_all(writes).await {
+    for write in future::join_all(writes).await {
         match write.unwrap() {
             Ok(()) => won += 1,
             Err(error) => assert!(matches!(error, Error::Occupied { .. }), "{error:?}"),
