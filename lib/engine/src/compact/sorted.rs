@@ -34,7 +34,7 @@ const SUBJECT: &str = "sorting rows";
 
 /// Share of the memory limit for rows that are being gathered, in percent. The rest is for reading, and for writing what
 /// was sorted.
-const RUNS_PERCENT: u64 = 32;
+const RUNS_PERCENT: u64 = 26;
 /// Share of the memory limit that a range which comes back from disk may take at most, in percent. Its keys come on top, and
 /// the next range is made ready while one is written.
 const RANGE_PERCENT: u64 = 8;
