@@ -40,7 +40,7 @@ pub fn compact(tier: Tier) -> Result<(), String> {
     let words = ["compact", "--min-input-files", "2", "--min-copy-size-bytes", "1"];
     let early = ended(world.lake.run(&words), 0)?;
     equal("the status while data comes", &early.reports[0]["status"], &json!("unchanged"))?;
-    equal("why", &reasons(&early.reports[0]), &BTreeSet::from(["it still receives data"]))?;
+    equal("why", &reasons(&early.reports[0]), &BTreeSet::from(["its partition still receives data"]))?;
     let dry = ended(later(&mut world.lake, MUCH_LATER, &[&words[..], &["--dry-run"]].concat()), 0)?;
     equal("the dry run's status", &dry.reports[0]["status"], &json!("planned"))?;
     equal("the plan", &dry.reports[0]["plan"]["decision"], &json!("compact"))?;

@@ -124,10 +124,12 @@ fn active_partitions(facts: &Facts) -> BTreeMap<&PartitionKey, String> {
         if let (Some(end), Some(lateness)) = (partition.event_time_end, facts.lateness)
             && !before(end, lateness)
         {
-            return Some(format!("it still receives data: its events end at {end} and may be {lateness} late"));
+            return Some(format!(
+                "its partition still receives data: its events end at {end} and may be {lateness} late"
+            ));
         }
         let write = partition.last_write.as_ref().filter(|write| !before(write.at, facts.options.active_for))?;
-        Some(format!("it still receives data: {} added to it at {}", write.by, write.at))
+        Some(format!("its partition still receives data: {} added to it at {}", write.by, write.at))
     };
     facts.partitions.iter().filter_map(|(key, partition)| Some((key, why(partition)?))).collect()
 }

@@ -180,10 +180,10 @@ fn a_partition_that_still_receives_data_is_left_for_later() {
     assert_eq!(compaction(&late).groups.len(), 1, "nothing is declared of late events");
     facts.lateness = Some(Duration { seconds: 48 * 3600 });
     let late = with(&facts, partition(Some("2025-06-02T00:00:01Z"), None));
-    insta::assert_snapshot!(text(&late), @"keep 5 files, 50.0 MiB of event_time_day=2025-06-01: it still receives data: its events end at 2025-06-02T00:00:01Z and may be 2d late");
+    insta::assert_snapshot!(text(&late), @"keep 5 files, 50.0 MiB of event_time_day=2025-06-01: its partition still receives data: its events end at 2025-06-02T00:00:01Z and may be 2d late");
     assert_eq!(compaction(&with(&facts, partition(Some("2025-06-02T00:00:00Z"), None))).groups.len(), 1);
     let recent = with(&facts, partition(Some("2025-06-02T00:00:00Z"), Some("2025-06-03T23:00:01Z")));
-    insta::assert_snapshot!(text(&recent), @"keep 5 files, 50.0 MiB of event_time_day=2025-06-01: it still receives data: spark added to it at 2025-06-03T23:00:01Z");
+    insta::assert_snapshot!(text(&recent), @"keep 5 files, 50.0 MiB of event_time_day=2025-06-01: its partition still receives data: spark added to it at 2025-06-03T23:00:01Z");
     assert_eq!(compaction(&with(&facts, partition(None, Some("2025-06-03T23:00:00Z")))).groups.len(), 1);
     let options = Options { include_active: true, ..Options::default() };
     assert_eq!(compaction(&Facts { options, ..recent }).groups.len(), 1);

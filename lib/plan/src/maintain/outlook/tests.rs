@@ -196,8 +196,8 @@ fn of_compact() {
         groups: vec![group("many"), group("deleted rows"), group("many")],
         kept: vec![
             kept("of the right size", 3),
-            kept("it still receives data: x", 2),
-            kept("it still receives data: y", 2),
+            kept("its partition still receives data: x", 2),
+            kept("its partition still receives data: y", 2),
         ],
         dangling_delete_files: 2,
         removes_dangling_deletes: true,
@@ -209,7 +209,7 @@ fn of_compact() {
     because 2 groups: many; 1 group: deleted rows
     629145600 bytes again, costs under $0.01: 1,200 GET × 0.0004 $/1,000 Standard + 6 PUT × 0.005 $/1,000 Standard, saves $0 a month
     ");
-    assert_snapshot!(text(&Outlook::of_compact(&CompactPlan::KeepAll(compaction.clone()), &prices())), @"compact nothing: 4 files: it still receives data; 3 files: of the right size");
+    assert_snapshot!(text(&Outlook::of_compact(&CompactPlan::KeepAll(compaction.clone()), &prices())), @"compact nothing: 4 files: its partition still receives data; 3 files: of the right size");
     let empty = Compaction { groups: Vec::new(), kept: Vec::new(), ..compaction };
     assert_snapshot!(text(&Outlook::of_compact(&CompactPlan::KeepAll(empty.clone()), &prices())), @"compact nothing: there is no data file");
     assert_snapshot!(text(&Outlook::of_compact(&CompactPlan::Compact(empty.clone()), &prices())), @"
