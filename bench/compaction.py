@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""W5: 2,000 files of 5 MB become files of 256 MB: packed, with 1 % of the rows deleted by position, and sorted.
+"""W5: Files of 5 MiB (1,038 at scale 1, with 236M rows) become files of 256 MB: packed, with 1 % of the rows deleted by position, and sorted.
 
 Each round puts the lake back as it was and runs, one after the other: L0 (decode and encode the table's bytes), `etl compact`,
 and DuckDB writing the same files anew. The rows must be the same before and after; a wrong result ends it with 1.
-`--scale` is a share of the 2,000 files. Started by scripts/bench w5.
+`--scale 1.93` makes 2,000 files. Started by scripts/bench w5.
 """
 
 import argparse
@@ -147,7 +147,7 @@ def arguments() -> argparse.Namespace:
     target = Path(os.environ.get("CARGO_TARGET_DIR", "target")) / "release"
     parser = argparse.ArgumentParser(prog="scripts/bench w5", description="Measures compaction beside L0 and DuckDB, and checks it.")
     parser.add_argument("workload", choices=["w5"])
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the 2,000 files (default 1, which takes 10 GB thrice)")
+    parser.add_argument("--scale", type=float, default=1.0, help="size of the data (default 1: 1,038 files, 40 GB of disk)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--variant", choices=list(VARIANTS), action="append", help="what is measured (default all of these)")
     parser.add_argument("--runs", type=int, default=3, help="rounds (default 3)")

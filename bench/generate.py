@@ -87,7 +87,7 @@ def workload(name: str, scale: float) -> Workload:
         batch = Batch(scaled(3_000_000), files(3_000_000), arrival, seconds=60, update_share=share)
         return Workload(scaled(15_000_000), arrival - timedelta(seconds=10), [batch])
     if name == "w5":
-        # An hour each, so that all of them land in one day: 250M rows make about 2,000 files of 5 MiB.
+        # An hour each, so that all of them land in one day: 250M rows make about 1,000 files of 5 MiB.
         rows = scaled(250_000_000)
         hours = min(24, -(-rows // 15_000_000))
         batches = [
