@@ -100,7 +100,7 @@ impl Table {
 
     async fn read(storage: &Storage, name: &TableName, pointer: &Pointer) -> Result<Bytes> {
         let location = &pointer.metadata_location;
-        storage.read(location).await.map_err(|e| TableError::from_read(name, TablePart::Metadata, location, e).into())
+        storage.read(location).await.map_err(|e| TableError::from_read(name, TablePart::Metadata, location, e))
     }
 
     async fn of(storage: &Storage, name: &TableName, pointer: Pointer, metadata: Bytes) -> Result<Self> {

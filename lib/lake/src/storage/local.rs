@@ -112,7 +112,7 @@ impl ObjectStore for LocalDisk {
         stream::try_unfold(vec![(folder, 0)], |mut left| async move {
             let Some((folder, depth)) = left.pop() else { return Ok(None) };
             let (objects, folders) = blocking(move || within(&folder, depth)).await?;
-            left.extend(folders.into_iter().rev());
+            left.extend(folders.into_iter().rev().map(|folder| (folder, depth + 1)));
             Ok::<_, Error>(Some((stream::iter(objects.into_iter().map(Ok)), left)))
         })
         .try_flatten()
@@ -183,16 +183,16 @@ fn not_implemented(operation: &str) -> Error {
     Error::NotImplemented { operation: operation.to_owned(), implementer: STORE.to_owned() }
 }
 
-/// Files in a folder, and the folders in it with their depth. A folder that is missing, or goes away meanwhile, is empty;
+/// Files in a folder, and the folders in it. A folder that is missing, or goes away meanwhile, is empty;
 /// anything else unreadable is an error, so that a list is never part of one.
-fn within(folder: &Path, depth: usize) -> Result<(Vec<ObjectMeta>, Vec<(PathBuf, usize)>)> {
+fn within(folder: &Path, depth: usize) -> Result<(Vec<ObjectMeta>, Vec<PathBuf>)> {
     if depth > DEPTH_MAX {
         return Err(failed(folder, io::Error::other(format!("{} is too deep", folder.display()))));
     }
     let (mut objects, mut folders) = (Vec::new(), Vec::new());
     for (path, metadata) in entries(folder)? {
         if metadata.is_dir() {
-            folders.push((path, depth + 1));
+            folders.push(path);
         } else {
             objects.push(object_meta(object_path(&path)?, &metadata, &path)?);
         }
