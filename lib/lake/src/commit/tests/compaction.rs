@@ -166,6 +166,12 @@ async fn what_a_compaction_is_planned_from() {
     ];
     assert_eq!(files, expected);
     assert_eq!(of.dangling_delete_files, 0);
+    let owned = CompactionFiles::of_owned(&table, test.live().await, Some("event_time"));
+    assert_eq!((&owned.files, &owned.partitions), (&of.files, &of.partitions));
+    let mut live = test.live().await;
+    live.data.retain(|file| file.data_file.file_path().ends_with("11-a-m.parquet"));
+    assert_eq!(CompactionFiles::of(&table, &live, None).dangling_delete_files, 2);
+    assert_eq!(CompactionFiles::of_owned(&table, live, None).dangling_delete_files, 2);
     let partitions: Vec<_> = of.partitions.values().collect();
     assert_eq!(partitions[0].event_time_end.unwrap().to_string(), "1970-01-12T00:00:00Z");
     let write = partitions[0].last_write.clone().unwrap();
