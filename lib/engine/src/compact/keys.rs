@@ -18,28 +18,29 @@ const SAMPLED_KEYS_MAX: u64 = 128 << 10;
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
     order: Arc<Order>,
+    roots: Arc<[usize]>,
     converter: Arc<RowConverter>,
 }
 
 impl Keys {
-    /// Of the rows that a reader reads, in the table's columns.
-    pub(super) fn new(order: Order, reader: &TableReader) -> Result<Self> {
+    /// Of the rows that a reader reads.
+    pub(super) fn new(order: &Order, reader: &TableReader) -> Result<Self> {
         let fields = order.fields(reader.table().metadata.current_schema())?;
         let fields = fields.iter().zip(order.options());
         let fields = fields.map(|(field, options)| SortField::new_with_options(field.data_type().clone(), options));
         let converter = RowConverter::new(fields.collect()).map_err(failed)?;
-        Ok(Self { order: Arc::new(order), converter: Arc::new(converter) })
+        let (order, roots) = order.alone();
+        Ok(Self { order: Arc::new(order), roots: roots.into(), converter: Arc::new(converter) })
     }
 
-    /// The key of each row.
+    /// The table's columns that keys are made of, by their places.
+    pub(super) fn roots(&self) -> &[usize] {
+        &self.roots
+    }
+
+    /// The key of each row, of rows that have these columns and no others.
     pub(super) fn of(&self, batch: &RecordBatch) -> Result<Rows> {
         self.converter.convert_columns(&self.order.columns(batch)?).map_err(failed)
-    }
-
-    /// The same for rows that have no columns but those that keys are made of, and which these are by their places.
-    pub(super) fn alone(&self) -> (Self, Vec<usize>) {
-        let (order, roots) = self.order.alone();
-        (Self { order: Arc::new(order), converter: Arc::clone(&self.converter) }, roots)
     }
 }
 
@@ -143,8 +144,40 @@ impl Ranges {
     }
 }
 
+/// The bytes of some keys that tell them apart: all others are the same in each of them. Times of a day and devices that
+/// are numbered are many bytes of which a few differ.
+#[derive(Debug)]
+pub(super) struct Telling {
+    places: Vec<usize>,
+    /// Whether there are no more than a head has.
+    pub(super) is_all: bool,
+}
+
+impl Telling {
+    pub(super) fn of<'a>(mut keys: impl Iterator<Item = &'a [u8]>) -> Self {
+        let first = keys.next().unwrap_or_default();
+        let mut differences = vec![0; first.len()];
+        let mut are_as_long = true;
+        for key in keys {
+            are_as_long &= key.len() == first.len();
+            // Of what a shorter one does not have, nothing can be said.
+            differences.truncate(key.len());
+            differences.iter_mut().zip(first).zip(key).for_each(|((all, a), b)| *all |= a ^ b);
+        }
+        let mut places: Vec<usize> = (0..differences.len()).filter(|place| differences[*place] != 0).collect();
+        let is_all = are_as_long && places.len() <= size_of::<u128>();
+        places.truncate(size_of::<u128>());
+        Self { places, is_all }
+    }
+
+    /// These bytes of one of the keys as a number, which compares like the key where it is another one.
+    pub(super) fn head(&self, key: &[u8]) -> u128 {
+        self.places.iter().fold(0, |head, place| head << 8 | u128::from(key[*place]))
+    }
+}
+
 /// The first bytes as a number that compares like them; what is not there counts as 0.
-pub(super) fn head(bytes: &[u8]) -> u128 {
+fn head(bytes: &[u8]) -> u128 {
     let mut head = [0; 16];
     let count = bytes.len().min(head.len());
     head[..count].copy_from_slice(&bytes[..count]);
@@ -152,7 +185,7 @@ pub(super) fn head(bytes: &[u8]) -> u128 {
 }
 
 /// How many bytes two keys begin with that are the same.
-pub(super) fn same(a: &[u8], b: &[u8]) -> usize {
+fn same(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
@@ -197,6 +230,25 @@ mod tests {
 
     fn ranges_of_zeros() -> Ranges {
         ranges(&["k", "k\0", "k\0\0", "k\0a"], 4)
+    }
+
+    #[test]
+    fn keys_are_told_apart_by_the_bytes_in_which_they_differ() {
+        let sorted = |mut keys: Vec<&'static [u8]>| {
+            let telling = Telling::of(keys.iter().copied());
+            keys.sort_unstable_by_key(|key| telling.head(key));
+            (keys, telling.places.len(), telling.is_all)
+        };
+        let (keys, places, is_all) =
+            sorted(vec![b"device-2 at 10", b"device-1 at 31", b"device-1 at 20", b"device-2 at 10"]);
+        let expected: Vec<&[u8]> = vec![b"device-1 at 20", b"device-1 at 31", b"device-2 at 10", b"device-2 at 10"];
+        assert_eq!((keys, places, is_all), (expected, 3, true));
+        // What follows the end of another key is not looked at.
+        let expected: Vec<&[u8]> = vec![b"ab", b"a", b"b"];
+        assert_eq!(sorted(expected.clone()), (expected, 1, false));
+        let (_, places, is_all) = sorted(vec![b"12345678901234567", b"abcdefghijklmnopq"]);
+        assert_eq!((places, is_all), (16, false));
+        assert_eq!(sorted(Vec::new()).1, 0);
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //!
 //! Owns how rows get from the old files to the new ones. Refuses to know why these files, and what is committed when.
 
+mod codes;
 mod keys;
 mod order;
 mod pieces;
+mod pile;
 mod rewrite;
 mod run;
 mod select;

@@ -3,10 +3,12 @@
 //! Sort keys are cut into ranges, and each range is sorted by itself. Rows that do not fit into memory go to disk range by
 //! range; a range that comes back fits. So nothing is merged, which would need a piece of every sorted run in memory
 //! at once: how much memory a sort takes does not depend on how much there is to sort.
+//!
+//! Columns of few values are codes in memory and on disk, which makes most rows less than half as large.
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::{array::RecordBatch, row};
 use datafusion::{
     common::runtime::SpawnedTask,
     error::DataFusionError,
@@ -17,9 +19,11 @@ use lake::DataFileEntry;
 use tokio::sync::OnceCell;
 
 use super::{
+    codes::Codes,
     keys::{Keys, Ranges, Sample},
     order::Order,
     pieces::{ahead, decoded},
+    pile::Pile,
     run::{Pick, Run},
     spill::{Block, Spill},
 };
@@ -35,6 +39,8 @@ const SUBJECT: &str = "sorting rows";
 /// Share of the memory limit for rows that are being gathered, in percent. The rest is for reading, and for writing what
 /// was sorted.
 const RUNS_PERCENT: u64 = 26;
+/// One of so many parts of that is for codes.
+const CODES_SHARE: u64 = 16;
 /// Share of the memory limit that a range which comes back from disk may take at most, in percent. Its keys come on top, and
 /// the next range is made ready while one is written.
 const RANGE_PERCENT: u64 = 8;
@@ -48,8 +54,6 @@ const RUN_BYTES_MIN: u64 = 32 << 20;
 const RANGES_MAX: u64 = 1024;
 /// A run has about so many bytes for each range, or more: smaller blocks would be mostly their heads.
 const BLOCK_BYTES_MIN: u64 = 64 << 10;
-/// Rows of a block, at most.
-const BLOCK_ROWS_MAX: usize = 64 << 10;
 /// Files of which keys are read before ranges are cut: one of so many, but no fewer than the other number.
 const SAMPLED_FILES: (usize, usize) = (8, 16);
 /// Ranges are cut again inside of ranges at most so often. Each time they become many times smaller.
@@ -69,11 +73,14 @@ pub(super) fn sorted(
     let memory = MemoryConsumer::new("sorting").register(pool);
     memory.try_grow(size(runs_bytes)).map_err(|error| sql_error(session, SUBJECT, error))?;
     let threads = session.options().threads.max(1) as u64;
+    let codes_bytes = runs_bytes / CODES_SHARE;
+    let runs_bytes = runs_bytes - codes_bytes;
     let readers = (runs_bytes / RUN_BYTES_MIN).clamp(1, threads);
     let range_bytes = limit_bytes / 100 * RANGE_PERCENT;
     let sorter = Sorter {
         session: session.clone(),
-        keys: Keys::new(order, &reader)?,
+        keys: Keys::new(&order, &reader)?,
+        codes: Codes::new(reader.schema(), size(codes_bytes)),
         reader,
         columns,
         readers: size(readers),
@@ -95,6 +102,7 @@ struct Sorter {
     reader: TableReader,
     columns: Arc<[i32]>,
     keys: Keys,
+    codes: Codes,
     /// Threads that read, each with rows of its own.
     readers: usize,
     /// What each of them may gather.
@@ -116,7 +124,10 @@ enum Source {
 /// What one reader has gathered.
 #[derive(Default)]
 struct Part {
+    /// Before there are ranges.
     run: Run,
+    /// From then on.
+    pile: Pile,
     spill: Option<Spill>,
 }
 
@@ -133,6 +144,8 @@ enum Unsorted {
 }
 
 type Rows = BoxStream<'static, Result<RecordBatch>>;
+/// Rows with codes, and their keys.
+type CodedRows = BoxStream<'static, Result<(RecordBatch, row::Rows)>>;
 
 impl Sorter {
     /// The rows of a source, in order.
@@ -152,10 +165,9 @@ impl Sorter {
             for task in tasks {
                 parts.push(joined(task).await?);
             }
-            let unsorted = if parts.iter().any(|part| part.spill.is_some()) {
-                together(Arc::clone(&self).spill_all(parts, &source, &ranges).await?, self.range_bytes)
-            } else {
-                in_memory(parts)
+            let unsorted = match ranges.get() {
+                Some(ranges) => together(Arc::clone(&self).spill_all(parts, ranges).await?, self.range_bytes),
+                None => in_memory(parts, &self.codes)?,
             };
             let next = move |unsorted| {
                 let sorter = Arc::clone(&self);
@@ -167,52 +179,64 @@ impl Sorter {
     }
 
     /// Takes rows in until there are no more; what does not fit into memory goes to disk.
-    async fn gather(self: Arc<Self>, mut rows: Rows, source: Source, ranges: Arc<OnceCell<Ranges>>) -> Result<Part> {
+    async fn gather(
+        self: Arc<Self>,
+        mut rows: CodedRows,
+        source: Source,
+        ranges: Arc<OnceCell<Ranges>>,
+    ) -> Result<Part> {
         let mut part = Part::default();
-        while let Some(batch) = rows.try_next().await? {
-            let keys = self.keys.of(&batch)?;
-            part.run.push(batch, keys);
-            if part.run.bytes >= self.run_bytes {
-                part = Arc::clone(&self).spill(part, &source, &ranges).await?;
+        while let Some((batch, keys)) = rows.try_next().await? {
+            // A column that is coded no longer makes the rows before it larger.
+            let grows = part.run.bytes >= self.run_bytes / 2 && !part.run.is_like(&batch);
+            if ranges.get().is_none() && !grows && part.run.bytes < self.run_bytes {
+                part.run.push(batch, keys, &self.codes)?;
+                continue;
             }
+            let ranges = ranges.get_or_try_init(|| self.cut(&source)).await?;
+            self.pile_up(&mut part, ranges)?;
+            if part.pile.bytes >= self.run_bytes || !part.pile.is_like(&batch) {
+                part = Arc::clone(&self).spill(part, ranges.len()).await?;
+            }
+            part.pile.push(self.reader.schema(), &batch, &keys, ranges)?;
         }
         Ok(part)
     }
 
+    /// Puts what was gathered before there were ranges into their order.
+    fn pile_up(&self, part: &mut Part, ranges: &Ranges) -> Result<()> {
+        for (batch, keys) in std::mem::take(&mut part.run).into_batches() {
+            part.pile.push(self.reader.schema(), &batch, &keys, ranges)?;
+        }
+        Ok(())
+    }
+
     /// Puts what was gathered to disk, range by range.
-    async fn spill(self: Arc<Self>, part: Part, source: &Source, ranges: &Arc<OnceCell<Ranges>>) -> Result<Part> {
-        ranges.get_or_try_init(|| self.cut(source)).await?;
-        let ranges = Arc::clone(ranges);
+    async fn spill(self: Arc<Self>, part: Part, ranges: usize) -> Result<Part> {
         let work = SpawnedTask::spawn_blocking(move || {
-            let Part { run, spill } = part;
-            let ranges = ranges.get().expect("it was set before this began");
+            let Part { run, pile, spill } = part;
             let disk = &self.session.context().runtime_env().disk_manager;
             let mut spill = match spill {
                 Some(spill) => spill,
-                None => Spill::new(disk, self.reader.schema(), ranges.len()).map_err(|error| self.failed(error))?,
+                None => Spill::new(disk, self.reader.schema(), ranges).map_err(|error| self.failed(error))?,
             };
-            for (range, picks) in run.split(ranges).into_iter().enumerate() {
-                for chunk in picks.chunks(BLOCK_ROWS_MAX) {
-                    spill.write(range, &run.gather(chunk)?).map_err(|error| self.failed(error))?;
-                }
+            for block in pile.blocks() {
+                let (range, rows) = block?;
+                spill.write(range, &rows).map_err(|error| self.failed(error))?;
             }
-            Ok(Part { run: Run::default(), spill: Some(spill) })
+            Ok(Part { run, pile: Pile::default(), spill: Some(spill) })
         });
         joined(work).await
     }
 
     /// Puts everything that is left to disk: the blocks of each range, of all readers.
-    async fn spill_all(
-        self: Arc<Self>,
-        parts: Vec<Part>,
-        source: &Source,
-        ranges: &Arc<OnceCell<Ranges>>,
-    ) -> Result<Vec<Vec<Block>>> {
+    async fn spill_all(self: Arc<Self>, parts: Vec<Part>, ranges: &Ranges) -> Result<Vec<Vec<Block>>> {
         let mut blocks: Vec<Vec<Block>> = Vec::new();
-        for part in parts {
-            let part = match part.run.is_empty() {
+        for mut part in parts {
+            self.pile_up(&mut part, ranges)?;
+            let part = match part.pile.is_empty() {
                 true => part,
-                false => Arc::clone(&self).spill(part, source, ranges).await?,
+                false => Arc::clone(&self).spill(part, ranges.len()).await?,
             };
             let Some(spill) = part.spill else { continue };
             let (of_part, bytes) = spill.close().map_err(|error| self.failed(error))?;
@@ -232,20 +256,18 @@ impl Sorter {
                 let step = (files.len() / min.max(files.len() / one_of)).max(1);
                 let sampled = || files.iter().step_by(step);
                 sample = Sample::of(sampled().map(|file| file.data_file.record_count()).sum());
-                let (keys, roots) = self.keys.alone();
-                let columns: Vec<i32> = roots.into_iter().map(|root| self.columns[root]).collect();
+                let columns: Vec<i32> = self.keys.roots().iter().map(|root| self.columns[*root]).collect();
                 for file in sampled() {
                     let mut rows = self.reader.read(file, &columns, RowOptions::default());
                     while let Some(batch) = rows.try_next().await? {
-                        sample.add(&keys.of(&batch)?);
+                        sample.add(&self.keys.of(&batch)?);
                     }
                 }
             }
             Source::Blocks(blocks) => {
                 sample = Sample::of(blocks.iter().map(|block| block.rows).sum());
                 for block in blocks.iter() {
-                    let batch = block.read().map_err(|error| self.failed(error))?;
-                    sample.add(&self.keys.of(&batch)?);
+                    sample.add(&self.read_block(block)?.1);
                 }
             }
         }
@@ -256,34 +278,56 @@ impl Sorter {
     async fn in_order(self: Arc<Self>, unsorted: Unsorted, depth: u32) -> Result<Rows> {
         let (run, picks) = match unsorted {
             Unsorted::TooLarge(blocks) => return self.sort(Source::Blocks(blocks.into()), depth + 1).await,
-            Unsorted::OneKey(blocks) => return Ok(self.read(blocks)),
+            Unsorted::OneKey(blocks) => {
+                let rows = Arc::clone(&self).read(blocks);
+                let decoded = move |(batch, _): (RecordBatch, row::Rows)| std::future::ready(self.codes.decode(&batch));
+                return Ok(rows.and_then(decoded).boxed());
+            }
             Unsorted::Picks(run, picks) => (run, picks),
             Unsorted::Blocks(blocks) => {
                 let mut run = Run::default();
                 let mut rows = Arc::clone(&self).read(blocks);
-                while let Some(batch) = rows.try_next().await? {
-                    let keys = self.keys.of(&batch)?;
-                    run.push(batch, keys);
+                while let Some((batch, keys)) = rows.try_next().await? {
+                    run.push(batch, keys, &self.codes)?;
                 }
                 let picks = run.all();
                 (Arc::new(run), picks)
             }
         };
         let sorted = run.sorted(picks);
-        let batches = stream::iter(Run::chunks(sorted.len())).map(move |chunk| run.gather(&sorted[chunk]));
-        Ok(ahead(batches.boxed()))
+        let rows = sorted.len();
+        let batch = move |chunk| self.codes.decode(&run.gather(&sorted[chunk])?);
+        Ok(ahead(stream::iter(Run::chunks(rows)).map(batch).boxed()))
+    }
+
+    /// The rows of files.
+    fn read_files(self: Arc<Self>, files: Vec<DataFileEntry>) -> CodedRows {
+        let rows = decoded(self.reader.clone(), files, Arc::clone(&self.columns));
+        let coded = move |batch: RecordBatch| {
+            let coded = || Ok((self.codes.encode(&batch)?, self.keys_of(&batch)?));
+            std::future::ready(coded())
+        };
+        rows.and_then(coded).boxed()
     }
 
     /// The rows of blocks, block after block.
-    fn read(self: Arc<Self>, blocks: Vec<Block>) -> Rows {
+    fn read(self: Arc<Self>, blocks: Vec<Block>) -> CodedRows {
         let read = move |block: Block| {
             let sorter = Arc::clone(&self);
-            async move {
-                let work = SpawnedTask::spawn_blocking(move || block.read().map_err(|error| sorter.failed(error)));
-                joined(work).await
-            }
+            joined(SpawnedTask::spawn_blocking(move || sorter.read_block(&block)))
         };
         stream::iter(blocks).then(read).boxed()
+    }
+
+    fn read_block(&self, block: &Block) -> Result<(RecordBatch, row::Rows)> {
+        let batch = block.read().map_err(|error| self.failed(error))?;
+        let keys = self.keys_of(&batch)?;
+        Ok((batch, keys))
+    }
+
+    /// The keys of rows, coded or not.
+    fn keys_of(&self, batch: &RecordBatch) -> Result<row::Rows> {
+        self.keys.of(&self.codes.decode_columns(batch, self.keys.roots())?)
     }
 
     fn failed(&self, error: DataFusionError) -> Error {
@@ -293,17 +337,16 @@ impl Sorter {
 
 impl Source {
     /// As many streams as there are readers, or fewer.
-    fn shares(&self, sorter: &Arc<Sorter>) -> Vec<Rows> {
+    fn shares(&self, sorter: &Arc<Sorter>) -> Vec<CodedRows> {
         // One after the other goes to the next reader, so that all of them see all of the keys.
         fn dealt<T: Clone>(all: &[T], shares: usize) -> Vec<Vec<T>> {
             let shares = shares.min(all.len());
             (0..shares).map(|share| all.iter().skip(share).step_by(shares).cloned().collect()).collect()
         }
         match self {
-            Self::Files(files) => dealt(files, sorter.readers)
-                .into_iter()
-                .map(|files| decoded(sorter.reader.clone(), files, Arc::clone(&sorter.columns)))
-                .collect(),
+            Self::Files(files) => {
+                dealt(files, sorter.readers).into_iter().map(|files| Arc::clone(sorter).read_files(files)).collect()
+            }
             Self::Blocks(blocks) => {
                 dealt(blocks, sorter.readers).into_iter().map(|blocks| Arc::clone(sorter).read(blocks)).collect()
             }
@@ -312,12 +355,13 @@ impl Source {
 }
 
 /// Everything fits: ranges are cut from all the keys, so that each is small and several can be made ready.
-fn in_memory(parts: Vec<Part>) -> Vec<Unsorted> {
-    let run = parts.into_iter().map(|part| part.run).fold(Run::default(), Run::and);
+fn in_memory(parts: Vec<Part>, codes: &Codes) -> Result<Vec<Unsorted>> {
+    let run = parts.into_iter().try_fold(Run::default(), |run, part| run.and(part.run, codes))?;
     let ranges = run.sample().cut(size((run.bytes as u64 / CACHED_RANGE_BYTES).clamp(1, RANGES_MAX)));
     let run = Arc::new(run);
     let picks = run.split(&ranges);
-    picks.into_iter().filter(|picks| !picks.is_empty()).map(|picks| Unsorted::Picks(Arc::clone(&run), picks)).collect()
+    let picks = picks.into_iter().filter(|picks| !picks.is_empty());
+    Ok(picks.map(|picks| Unsorted::Picks(Arc::clone(&run), picks)).collect())
 }
 
 /// Neighbouring ranges, several of them together where they are small.

@@ -102,6 +102,17 @@ async fn a_range_that_comes_out_too_large_is_cut_again() {
     assert!(numbers == all);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_column_turns_out_to_have_many_values() {
+    // 40 values at first, more than can be coded later, on disk and in memory.
+    let number = |file, row| if file < FILES / 2 { row % 40 } else { shuffled(file, row) };
+    let (table, all) = table(number).await;
+    for (threads, memory_limit_bytes) in [(1, MEMORY_LIMIT_BYTES), (2, MEMORY_LIMIT_BYTES), (2, 256 << 20)] {
+        let (numbers, spilled) = sort(&table, "k", threads, memory_limit_bytes).await.unwrap();
+        assert_eq!((numbers == all, spilled > 0), (true, memory_limit_bytes == MEMORY_LIMIT_BYTES));
+    }
+}
+
 #[tokio::test]
 async fn too_little_memory_is_said() {
     let (table, _) = table(|_, row| row).await;
