@@ -50,7 +50,7 @@ impl Codes {
         let column = |field: &Arc<Field>| {
             Some(Column {
                 is_given_up: AtomicBool::new(false),
-                coder: Mutex::new(Coder::new(field.data_type(), bytes_max / codable)?),
+                coder: Mutex::new(Coder::new(field.data_type(), bytes_max / codable.max(1))?),
             })
         };
         Self { schema: Arc::clone(schema), columns: schema.fields().iter().map(column).collect() }
@@ -444,6 +444,12 @@ mod tests {
         }
         let unique = of(0..100, 1);
         assert_eq!(codes(&unique).encode(&unique).unwrap(), unique);
+    }
+
+    #[test]
+    fn a_table_may_have_nothing_to_code() {
+        let ints = batch(vec![("int", Arc::new(Int32Array::from_iter_values([7; 100])))]);
+        assert_eq!(codes(&ints).encode(&ints).unwrap(), ints);
     }
 
     #[test]
