@@ -67,28 +67,7 @@ pub(super) fn sorted(
     columns: Arc<[i32]>,
     order: Order,
 ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-    let limit_bytes = session.options().memory_limit_bytes;
-    let runs_bytes = limit_bytes / 100 * RUNS_PERCENT;
-    let pool = &session.context().runtime_env().memory_pool;
-    let memory = MemoryConsumer::new("sorting").register(pool);
-    memory.try_grow(size(runs_bytes)).map_err(|error| sql_error(session, SUBJECT, error))?;
-    let threads = session.options().threads.max(1) as u64;
-    let codes_bytes = runs_bytes / CODES_SHARE;
-    let runs_bytes = runs_bytes - codes_bytes;
-    let readers = (runs_bytes / RUN_BYTES_MIN).clamp(1, threads);
-    let range_bytes = limit_bytes / 100 * RANGE_PERCENT;
-    let sorter = Sorter {
-        session: session.clone(),
-        keys: Keys::new(&order, &reader)?,
-        codes: Codes::new(reader.schema(), size(codes_bytes)),
-        reader,
-        columns,
-        readers: size(readers),
-        run_bytes: size(runs_bytes / readers),
-        range_bytes,
-        ranges: size((runs_bytes / readers / BLOCK_BYTES_MIN).clamp(16, RANGES_MAX)),
-        _memory: memory,
-    };
+    let sorter = Sorter::new(session, reader, columns, &order)?;
     Ok(stream::once(Arc::new(sorter).sort(Source::Files(files.into()), 0)).try_flatten().boxed())
 }
 
@@ -129,6 +108,8 @@ struct Part {
     /// From then on.
     pile: Pile,
     spill: Option<Spill>,
+    /// All of them.
+    rows: u64,
 }
 
 /// What becomes a range in order.
@@ -143,11 +124,47 @@ enum Unsorted {
     TooLarge(Vec<Block>),
 }
 
+impl Unsorted {
+    fn rows(&self) -> u64 {
+        match self {
+            Self::Picks(_, picks) => picks.len() as u64,
+            Self::Blocks(blocks) | Self::OneKey(blocks) | Self::TooLarge(blocks) => {
+                blocks.iter().map(|block| block.rows).sum()
+            }
+        }
+    }
+}
+
 type Rows = BoxStream<'static, Result<RecordBatch>>;
 /// Rows with codes, and their keys.
 type CodedRows = BoxStream<'static, Result<(RecordBatch, row::Rows)>>;
 
 impl Sorter {
+    fn new(session: &Session, reader: TableReader, columns: Arc<[i32]>, order: &Order) -> Result<Self> {
+        let limit_bytes = session.options().memory_limit_bytes;
+        let runs_bytes = limit_bytes / 100 * RUNS_PERCENT;
+        let pool = &session.context().runtime_env().memory_pool;
+        let memory = MemoryConsumer::new("sorting").register(pool);
+        memory.try_grow(size(runs_bytes)).map_err(|error| sql_error(session, SUBJECT, error))?;
+        let threads = session.options().threads.max(1) as u64;
+        let codes_bytes = runs_bytes / CODES_SHARE;
+        let runs_bytes = runs_bytes - codes_bytes;
+        let readers = (runs_bytes / RUN_BYTES_MIN).clamp(1, threads);
+        let range_bytes = limit_bytes / 100 * RANGE_PERCENT;
+        Ok(Self {
+            session: session.clone(),
+            keys: Keys::new(order, &reader)?,
+            codes: Codes::new(reader.schema(), size(codes_bytes)),
+            reader,
+            columns,
+            readers: size(readers),
+            run_bytes: size(runs_bytes / readers),
+            range_bytes,
+            ranges: size((runs_bytes / readers / BLOCK_BYTES_MIN).clamp(16, RANGES_MAX)),
+            _memory: memory,
+        })
+    }
+
     /// The rows of a source, in order.
     fn sort(self: Arc<Self>, source: Source, depth: u32) -> BoxFuture<'static, Result<Rows>> {
         async move {
@@ -165,10 +182,15 @@ impl Sorter {
             for task in tasks {
                 parts.push(joined(task).await?);
             }
+            let gathered = parts.iter().map(|part| part.rows).sum::<u64>();
             let unsorted = match ranges.get() {
                 Some(ranges) => together(Arc::clone(&self).spill_all(parts, ranges).await?, self.range_bytes),
                 None => in_memory(parts, &self.codes)?,
             };
+            let kept = unsorted.iter().map(Unsorted::rows).sum::<u64>();
+            if kept != gathered {
+                return Err(Error::Balance { read: gathered, accounted: kept });
+            }
             let next = move |unsorted| {
                 let sorter = Arc::clone(&self);
                 async move { joined(SpawnedTask::spawn(sorter.in_order(unsorted, depth))).await }
@@ -187,6 +209,7 @@ impl Sorter {
     ) -> Result<Part> {
         let mut part = Part::default();
         while let Some((batch, keys)) = rows.try_next().await? {
+            part.rows += batch.num_rows() as u64;
             // A column that is coded no longer makes the rows before it larger.
             let grows = part.run.bytes >= self.run_bytes / 2 && !part.run.is_like(&batch);
             if ranges.get().is_none() && !grows && part.run.bytes < self.run_bytes {
@@ -214,7 +237,7 @@ impl Sorter {
     /// Puts what was gathered to disk, range by range.
     async fn spill(self: Arc<Self>, part: Part, ranges: usize) -> Result<Part> {
         let work = SpawnedTask::spawn_blocking(move || {
-            let Part { run, pile, spill } = part;
+            let Part { run, pile, spill, rows } = part;
             let disk = &self.session.context().runtime_env().disk_manager;
             let mut spill = match spill {
                 Some(spill) => spill,
@@ -224,7 +247,7 @@ impl Sorter {
                 let (range, rows) = block?;
                 spill.write(range, &rows).map_err(|error| self.failed(error))?;
             }
-            Ok(Part { run, pile: Pile::default(), spill: Some(spill) })
+            Ok(Part { run, pile: Pile::default(), spill: Some(spill), rows })
         });
         joined(work).await
     }

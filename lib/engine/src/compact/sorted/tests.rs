@@ -107,10 +107,30 @@ async fn a_column_turns_out_to_have_many_values() {
     // 40 values at first, more than can be coded later, on disk and in memory.
     let number = |file, row| if file < FILES / 2 { row % 40 } else { shuffled(file, row) };
     let (table, all) = table(number).await;
-    for (threads, memory_limit_bytes) in [(1, MEMORY_LIMIT_BYTES), (2, MEMORY_LIMIT_BYTES), (2, 256 << 20)] {
-        let (numbers, spilled) = sort(&table, "k", threads, memory_limit_bytes).await.unwrap();
-        assert_eq!((numbers == all, spilled > 0), (true, memory_limit_bytes == MEMORY_LIMIT_BYTES));
+    for (memory_limit_bytes, spills) in [(MEMORY_LIMIT_BYTES / 4, true), (MEMORY_LIMIT_BYTES, true), (256 << 20, false)]
+    {
+        let (numbers, spilled) = sort(&table, "k", 2, memory_limit_bytes).await.unwrap();
+        assert_eq!((numbers == all, spilled > 0), (true, spills));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_reader_holds_while_another_goes_to_disk_goes_there_too() {
+    let (of, _) = table(shuffled).await;
+    let options = SessionOptions { memory_limit_bytes: 256 << 20, threads: 2, spill_dir: std::env::temp_dir() };
+    let (session, reader) = (Session::new(&options).unwrap(), of.reader());
+    let files = reader.live().data.clone();
+    let order = Order::of(&Arrange::Sort { terms: "k".to_owned() }, &of.table, &files).unwrap().unwrap();
+    let sorter = Arc::new(Sorter::new(&session, reader, Arc::new([1, 2]), &order).unwrap());
+    let (source, ranges) = (Source::Files(files.into()), Arc::<OnceCell<Ranges>>::default());
+    let mut parts = Vec::new();
+    for rows in source.shares(&sorter) {
+        parts.push(Arc::clone(&sorter).gather(rows, source.clone(), Arc::clone(&ranges)).await.unwrap());
+    }
+    assert!(parts.len() == 1 && ranges.get().is_none(), "all of it fits");
+    let ranges = sorter.cut(&source).await.unwrap();
+    let blocks = sorter.spill_all(parts, &ranges).await.unwrap();
+    assert_eq!(blocks.iter().flatten().map(|block| block.rows).sum::<u64>(), (FILES * ROWS_PER_FILE) as u64);
 }
 
 #[tokio::test]
