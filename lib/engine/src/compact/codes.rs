@@ -446,6 +446,15 @@ mod tests {
     }
 
     #[test]
+    fn a_column_may_have_no_value_at_all() {
+        let longs = Arc::new(Int64Array::new_null(5));
+        let nulls = batch(vec![("long", longs), ("text", Arc::new(StringViewArray::new_null(5)))]);
+        let codes = codes(&nulls);
+        let encoded = codes.encode(&nulls).unwrap();
+        assert_eq!((coded(&encoded), codes.decode(&encoded).unwrap()), (vec![true, true], nulls));
+    }
+
+    #[test]
     fn a_table_may_have_nothing_to_code() {
         let ints = batch(vec![("int", Arc::new(Int32Array::from_iter_values([7; 100])))]);
         assert_eq!(codes(&ints).encode(&ints).unwrap(), ints);
