@@ -43,11 +43,13 @@ fn prices_with(glacier: f64) -> Prices {
             "GLACIER": class(glacier, 0.03, serde_json::json!({
                 "stored_days_min": 90, "overhead_bytes": 32_768, "overhead_standard_bytes": 8_192,
                 "restore": {"standard": {"per_gib": 0.01, "per_1000": 0.05, "hours_max": 5},
+                            "bulk": {"per_gib": 0, "per_1000": 0, "hours_max": 12},
                             "expedited": {"per_gib": 0.03, "per_1000": 10, "hours_max": 1}},
             })),
             "DEEP_ARCHIVE": class(0.00099, 0.05, serde_json::json!({
                 "stored_days_min": 180, "overhead_bytes": 32_768, "overhead_standard_bytes": 8_192,
-                "restore": {"standard": {"per_gib": 0.02, "per_1000": 0.1, "hours_max": 12}},
+                "restore": {"standard": {"per_gib": 0.02, "per_1000": 0.1, "hours_max": 12},
+                            "bulk": {"per_gib": 0.0025, "per_1000": 0.025, "hours_max": 9}},
             })),
         }}],
     }))
@@ -163,6 +165,12 @@ fn each_reason_alone_keeps_a_curated_file_from_the_archive() {
     assert_eq!(without_and_with(curated(OLD), |facts| facts.tiering.archived = false), ia);
     assert_eq!(without_and_with(curated(OLD), |facts| facts.lateness = Some(days(151))), ia);
     assert_eq!(without_and_with(curated(OLD), |facts| facts.lateness = Some(days(150))), "GLACIER");
+    // Its youngest event is that old to the second.
+    let to_the_second = Duration { seconds: 150 * DAY + 3_600 };
+    assert_eq!(without_and_with(curated(OLD), |facts| facts.lateness = Some(to_the_second)), ia);
+    let young_as_well = Some((time("2025-01-01T00:00:00Z"), time("2025-05-20T00:00:00Z")));
+    let is_young_as_well = |facts: &mut Facts| facts.objects[0].needed = Need::Current { event_time: young_as_well };
+    assert_snapshot!(without_and_with(curated(OLD), is_young_as_well), @"younger than 30d");
     assert_eq!(without_and_with(curated(OLD), |facts| facts.tiering.hot = Some(days(200))), ia);
     // Its events are of all of the first day of January.
     let hold = |start: &str, end: &str| vec![Hold { start: start.parse().unwrap(), end: end.parse().unwrap() }];
@@ -175,6 +183,12 @@ fn each_reason_alone_keeps_a_curated_file_from_the_archive() {
         without_and_with(curated(OLD), |facts| facts.tiering.holds = hold("2025-01-02", "2025-02-01")),
         "GLACIER"
     );
+    let to_midnight = |facts: &mut Facts| {
+        let event_time = Some((time("2025-01-01T00:00:00Z"), time("2025-01-02T00:00:00Z")));
+        facts.objects[0].needed = Need::Current { event_time };
+        facts.tiering.holds = hold("2025-01-02", "2025-02-01");
+    };
+    assert_eq!(without_and_with(curated(OLD), to_midnight), ia);
     let needed = |needed| move |facts: &mut Facts| facts.objects[0].needed = needed;
     let changed = |need| without_and_with(curated(OLD), needed(need));
     assert_snapshot!(changed(Need::Current { event_time: None }), @"no event time is known of it");
@@ -203,6 +217,11 @@ fn why_an_object_is_not_archived_is_said() {
     assert_snapshot!(reason(raw(OLD), &|facts| facts.tiering.holds = vec![hold]), @"held for a backfill or an audit: 2024-12-31/2025-01-05 (etl.tier.hold)");
     assert_snapshot!(reason(curated(OLD), &|facts| facts.tiering.archived = false), @"readers of the table expect it: the contract does not say etl.tier.archived");
     assert_snapshot!(reason(curated(OLD), &|facts| facts.lateness = Some(days(200))), @"late events may still change it (etl.lateness)");
+
+    // Also when something else speaks against the warmer class.
+    let mut facts = facts(vec![Listed { bytes: BYTES_MIN - 1, ..raw(OLD) }]);
+    facts.tiering.hot = Some(days(200));
+    assert_snapshot!(one(&facts), @"it stays readable for 200d (etl.tier.hot)");
 }
 
 #[test]
@@ -224,8 +243,30 @@ fn each_reason_alone_keeps_an_object_where_it_is() {
         facts.way = Way::Lifecycle;
     };
     assert_snapshot!(changed(&in_glacier), @"in GLACIER already");
+    let in_glacier_early = |facts: &mut Facts| {
+        in_glacier(facts);
+        facts.objects[0].needed = raw("2025-04-01").needed;
+    };
+    assert_snapshot!(changed(&in_glacier_early), @"in GLACIER already");
+    // What is archived cannot be copied, but a rule moves it on.
+    let colder = |facts: &mut Facts| {
+        facts.objects[0].class = "GLACIER".to_owned();
+        facts.tiering.raw.push(TierRule { age: days(120), class: ColdClass::DeepArchive });
+    };
+    assert_snapshot!(changed(&colder), @"in GLACIER already");
+    let colder_by_rule = |facts: &mut Facts| {
+        colder(facts);
+        facts.way = Way::Lifecycle;
+    };
+    assert_eq!(changed(&colder_by_rule), "DEEP_ARCHIVE");
     assert_eq!(changed(&|facts| facts.way = Way::Lifecycle), "GLACIER");
+    assert_eq!(changed(&|facts| facts.objects[0].tag = Some("GLACIER".to_owned())), "GLACIER", "no rule follows it");
     assert_snapshot!(changed(&|facts| facts.versioned = vec!["b".to_owned()]), @"b keeps what is replaced as an older version: a copy would be paid beside it; --lifecycle moves objects without copying them");
+    let versioned_by_rule = |facts: &mut Facts| {
+        facts.versioned = vec!["b".to_owned()];
+        facts.way = Way::Lifecycle;
+    };
+    assert_eq!(changed(&versioned_by_rule), "GLACIER");
     // Copied to Standard-IA 29 days ago.
     let moved = |modified: &str| {
         changed(&|facts| {
@@ -248,8 +289,8 @@ fn a_transition_must_pay() {
     assert_snapshot!(of_bytes(BYTES_MIN, "STANDARD"), @"going to GLACIER costs more than it saves in 12 months");
     assert_eq!(of_bytes(160 << 10, "STANDARD"), "GLACIER");
     // A copy out of Standard-IA pays for reading it.
-    assert_snapshot!(of_bytes(256 << 10, "STANDARD_IA"), @"going to GLACIER costs more than it saves in 12 months");
-    assert_eq!(of_bytes(100 << 20, "STANDARD_IA"), "GLACIER");
+    assert_snapshot!(of_bytes(340 << 10, "STANDARD_IA"), @"going to GLACIER costs more than it saves in 12 months");
+    assert_eq!(of_bytes(380 << 10, "STANDARD_IA"), "GLACIER");
     // Where the archive is no cheaper.
     let mut facts = facts(vec![raw(OLD)]);
     facts.tiering.raw.remove(0);
@@ -267,10 +308,6 @@ fn moves_cost_no_more_than_they_may() {
     let money = all.money.unwrap();
     assert_snapshot!(money.cost.explained(), @"under $0.01: 3 PUT × 0.03 $/1,000 Glacier Flexible Retrieval");
     assert_snapshot!(money.saving_per_month.explained_per_month(), @"under $0.01 a month: 111.0 MiB × 0.023 $/GiB-month Standard − 111.1 MiB × 0.0036 $/GiB-month Glacier Flexible Retrieval − 24.0 KiB × 0.023 $/GiB-month Standard for names and metadata");
-    let sum = |of: fn(&Transition) -> Dollars| all.transitions.iter().map(of).sum::<Dollars>();
-    assert_eq!(money.cost.dollars, sum(|transition| transition.cost));
-    let rounded = money.saving_per_month.dollars - sum(|transition| transition.saving_per_month);
-    assert!(rounded.nanos.abs() <= 3, "each object is rounded once: {rounded:?}");
 
     // Two of them cost 60,000 nano-dollars.
     facts.cost_max = Some(Dollars { nanos: 89_999 });
@@ -285,6 +322,53 @@ fn moves_cost_no_more_than_they_may() {
     let TierPlan::NoTransitions(none) = decide(&facts) else { panic!("there is no money") };
     assert_eq!(none.idle(), "what would move costs more than it may");
     assert_eq!(none.money, None);
+}
+
+/// Objects come in any order and go to several classes; what stays is counted by reason.
+#[test]
+fn a_plan_says_what_its_objects_are_together() {
+    let mut facts =
+        facts(vec![raw("2025-04-02"), curated("2025-01-02"), raw(OLD), raw("2025-05-30"), raw("2025-05-31")]);
+    let TierPlan::Transitions(plan) = decide(&facts) else { panic!("three move") };
+    assert_snapshot!(decide(&facts), @"
+    keep 2 files, 209715200 bytes: younger than 30d
+    move s3://b/raw/2025-01-01.parquet (104857600 bytes) STANDARD → GLACIER, 0.00003 $, saves 0.001894247 $ a month: arrived before 2025-01-02T00:00:00Z, older than 90d
+    move s3://b/raw/2025-04-02.parquet (104857600 bytes) STANDARD → STANDARD_IA, 0.00001 $, saves 0.001025391 $ a month: arrived before 2025-04-03T00:00:00Z, older than 30d
+    move s3://b/t/2025-01-02.parquet (104857600 bytes) STANDARD → GLACIER, 0.00003 $, saves 0.001894247 $ a month: its youngest event is of 2025-01-02T23:00:00Z, older than 90d
+    ");
+    let money = plan.money.unwrap();
+    let sum = |of: fn(&Transition) -> Dollars| plan.transitions.iter().map(of).sum::<Dollars>();
+    assert_eq!(money.cost.dollars, sum(|transition| transition.cost));
+    let rounded = money.saving_per_month.dollars - sum(|transition| transition.saving_per_month);
+    assert!(rounded.nanos.abs() <= 3, "each object is rounded once: {rounded:?}");
+
+    // Of the same ages: those that lie where they should are due no more.
+    let due = |facts: &Facts| facts.objects.iter().map(|object| is_due(facts, object)).collect::<Vec<_>>();
+    assert_eq!(due(&facts), [true, true, true, false, false]);
+    facts.objects[0].class = "STANDARD_IA".to_owned();
+    facts.objects[1].class = "STANDARD_IA".to_owned();
+    facts.objects[2].class = "GLACIER".to_owned();
+    facts.way = Way::Lifecycle;
+    assert_eq!(due(&facts), [false, true, false, false, false]);
+}
+
+/// Rules and tags are changes as well, when no object moves.
+#[test]
+fn rules_and_tags_alone_are_something_to_do() {
+    let mut facts = facts(vec![raw("2025-05-31"), raw("2025-05-30")]);
+    facts.way = Way::Lifecycle;
+    assert!(matches!(decide(&facts), TierPlan::NoTransitions(_)));
+    let mut differ = facts.clone();
+    differ.rules_differ = true;
+    assert!(matches!(decide(&differ), TierPlan::Transitions(_)));
+    facts.objects.iter_mut().for_each(|object| object.tag = Some("GLACIER".to_owned()));
+    let plan = decide(&facts);
+    assert!(matches!(plan, TierPlan::Transitions(_)));
+    assert_snapshot!(plan, @"
+    keep 2 files, 209715200 bytes: younger than 30d
+    untag s3://b/raw/2025-05-30.parquet: younger than 30d
+    untag s3://b/raw/2025-05-31.parquet: younger than 30d
+    ");
 }
 
 #[test]
@@ -309,6 +393,12 @@ fn tags_follow_the_plan() {
     keep 1 files, 104857600 bytes: it stays readable for 1000d (etl.tier.hot)
     untag s3://b/raw/2025-01-01.parquet: it stays readable for 1000d (etl.tier.hot)
     ");
+    // Only a rule follows tags.
+    let by_copy = |facts: &mut Facts| {
+        in_ia_and_held(facts);
+        facts.way = Way::Copy;
+    };
+    assert_snapshot!(tagged("GLACIER", &by_copy), @"keep 1 files, 104857600 bytes: it stays readable for 1000d (etl.tier.hot)");
     assert_snapshot!(tagged("STANDARD_IA", &in_ia_and_held), @"keep 1 files, 104857600 bytes: it stays readable for 1000d (etl.tier.hot)");
 }
 
@@ -350,6 +440,9 @@ fn a_ledger_says_what_is_taken() {
     assert_eq!(without(&|of| drop(of.marks.insert(start(2), mark(&[&files[1], &files[2]]))))[1..3], [Yes, Yes]);
     assert_eq!(without(&|of| drop(of.marks.insert(start(4), mark(&[&files[4]]))))[4], Yes);
     assert_eq!(without(&|of| of.forgotten_before = Some(start(1)))[0], No);
+    assert_eq!(without(&|of| of.forgotten_before = Some(start(3)))[1..3], [Beside, No], "what is marked is remembered");
+    let back_to_three = Some(Duration { seconds: 6 * 3_600 });
+    assert_eq!(without(&|of| of.lateness = back_to_three)[3], LookedAtAgain);
     partitions.forgotten_is_taken = true;
     assert_eq!(partitions.taken(&files)[0], Yes);
     partitions.forgotten_before = None;
@@ -389,6 +482,8 @@ fn a_restore_says_what_it_costs() {
     1 restoring, 8 readable, $0.07: 2.0 GiB × 0.01 $/GiB Glacier Flexible Retrieval standard restore + 2 requests × 0.05 $/1,000 Glacier Flexible Retrieval standard restore + 1.0 GiB × 0.02 $/GiB Glacier Deep Archive standard restore + 1 request × 0.1 $/1,000 Glacier Deep Archive standard restore + copies for 15 days
     ");
     assert_eq!((plan.hours_max, plan.refused), (12, None));
+    request.tier = crate::prices::RestoreTier::Bulk;
+    assert_eq!(decide_restore(&request).hours_max, 12, "the slowest of the classes");
     request.tier = crate::prices::RestoreTier::Expedited;
     assert_eq!(decide_restore(&request).refused.as_deref(), Some("DEEP_ARCHIVE has no expedited restore"));
 }
