@@ -46,6 +46,8 @@ const CODES_SHARE: u64 = 16;
 const RANGE_PERCENT: u64 = 8;
 /// Ranges that are in memory at once: one is written, one is made ready.
 const RANGES_AT_ONCE: usize = 2;
+/// Blocks of a range that are read at once: they lie all over a file, and a disk is faster when it is asked for several.
+const BLOCKS_AT_ONCE: usize = 4;
 /// Ranges that are smaller together are sorted together: more of them would not be in the processor's cache.
 const CACHED_RANGE_BYTES: u64 = 8 << 20;
 /// Rows that are gathered by one thread are no fewer bytes than this: they would make very small blocks.
@@ -191,10 +193,8 @@ impl Sorter {
             if kept != gathered {
                 return Err(Error::Balance { read: gathered, accounted: kept });
             }
-            let next = move |unsorted| {
-                let sorter = Arc::clone(&self);
-                async move { joined(SpawnedTask::spawn(sorter.in_order(unsorted, depth))).await }
-            };
+            // Begun at once, not when it is first waited for: the next range is made ready while one is written.
+            let next = move |unsorted| joined(SpawnedTask::spawn(Arc::clone(&self).in_order(unsorted, depth)));
             Ok(stream::iter(unsorted).map(next).buffered(RANGES_AT_ONCE).try_flatten().boxed())
         }
         .boxed()
@@ -302,14 +302,14 @@ impl Sorter {
         let (run, picks) = match unsorted {
             Unsorted::TooLarge(blocks) => return self.sort(Source::Blocks(blocks.into()), depth + 1).await,
             Unsorted::OneKey(blocks) => {
-                let rows = Arc::clone(&self).read(blocks);
+                let rows = Arc::clone(&self).read(blocks, 1);
                 let decoded = move |(batch, _): (RecordBatch, row::Rows)| std::future::ready(self.codes.decode(&batch));
                 return Ok(rows.and_then(decoded).boxed());
             }
             Unsorted::Picks(run, picks) => (run, picks),
             Unsorted::Blocks(blocks) => {
                 let mut run = Run::default();
-                let mut rows = Arc::clone(&self).read(blocks);
+                let mut rows = Arc::clone(&self).read(blocks, BLOCKS_AT_ONCE);
                 while let Some((batch, keys)) = rows.try_next().await? {
                     run.push(batch, keys, &self.codes)?;
                 }
@@ -333,13 +333,13 @@ impl Sorter {
         rows.and_then(coded).boxed()
     }
 
-    /// The rows of blocks, block after block.
-    fn read(self: Arc<Self>, blocks: Vec<Block>) -> CodedRows {
+    /// The rows of blocks, block after block; so many are in memory at once.
+    fn read(self: Arc<Self>, blocks: Vec<Block>, at_once: usize) -> CodedRows {
         let read = move |block: Block| {
             let sorter = Arc::clone(&self);
             joined(SpawnedTask::spawn_blocking(move || sorter.read_block(&block)))
         };
-        stream::iter(blocks).then(read).boxed()
+        stream::iter(blocks).map(read).buffered(at_once).boxed()
     }
 
     fn read_block(&self, block: &Block) -> Result<(RecordBatch, row::Rows)> {
@@ -371,7 +371,7 @@ impl Source {
                 dealt(files, sorter.readers).into_iter().map(|files| Arc::clone(sorter).read_files(files)).collect()
             }
             Self::Blocks(blocks) => {
-                dealt(blocks, sorter.readers).into_iter().map(|blocks| Arc::clone(sorter).read(blocks)).collect()
+                dealt(blocks, sorter.readers).into_iter().map(|blocks| Arc::clone(sorter).read(blocks, 1)).collect()
             }
         }
     }
@@ -412,7 +412,7 @@ fn together(ranges: Vec<Vec<Block>>, bytes_max: u64) -> Vec<Unsorted> {
     all
 }
 
-/// The result of a task. A decoder that panics is a failure of the sort.
+/// The result of a task, which runs already. A decoder that panics is a failure of the sort.
 async fn joined<T: Send + 'static>(task: SpawnedTask<Result<T>>) -> Result<T> {
     task.join().await.map_err(|source| Error::compute("failed to sort rows", source))?
 }
