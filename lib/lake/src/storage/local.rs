@@ -65,20 +65,30 @@ impl ObjectStore for LocalDisk {
     async fn get_opts(&self, location: &ObjectPath, options: GetOptions) -> Result<GetResult> {
         let (path, location) = (system_path(location), location.clone());
         blocking(move || {
-            let file = File::open(&path).map_err(|e| failed(&path, e))?;
+            let mut file = File::open(&path).map_err(|e| failed(&path, e))?;
             let metadata = file.metadata().map_err(|e| failed(&path, e))?;
             if metadata.is_dir() {
                 return Err(failed(&path, io::Error::new(ErrorKind::NotFound, "it is a folder")));
             }
             let meta = object_meta(location, &metadata, &path)?;
             options.check_preconditions(&meta)?;
-            let range = match options.range {
+            let range = match &options.range {
                 Some(range) => {
                     range.as_range(meta.size).map_err(|e| Error::Generic { store: STORE, source: e.into() })?
                 }
                 None => 0..meta.size,
             };
-            let payload = GetResultPayload::File(file, path);
+            let payload = match options.if_match {
+                None => GetResultPayload::File(file, path),
+                Some(_) => {
+                    let read = read_range(&mut file, range.clone());
+                    // Whoever writes into a file in place may have done so since: these are bytes of both versions then.
+                    let now = file.metadata().map_err(|e| failed(&path, e))?;
+                    options.check_preconditions(&object_meta(meta.location.clone(), &now, &path)?)?;
+                    let read = read.map_err(|e| failed(&path, e))?;
+                    GetResultPayload::Stream(stream::once(async { Ok(read) }).boxed())
+                }
+            };
             Ok(GetResult { payload, meta, range, attributes: Attributes::default() })
         })
         .await

@@ -1,5 +1,7 @@
 //! Storage on a local disk, and what every store has to do.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use object_store::{ObjectStoreExt, WriteMultipart};
 use tempfile::TempDir;
 
@@ -141,6 +143,47 @@ async fn a_replaced_file_has_another_etag() {
     std::thread::sleep(std::time::Duration::from_millis(5));
     std::fs::write(&file, "same_size").unwrap();
     assert!(matches!(storage.read_if_match(&at, &etag).await, Err(Error::Changed { .. })));
+}
+
+/// Not by a rename, which leaves the old file to whoever has it open.
+#[tokio::test]
+async fn a_file_that_is_written_in_place_is_read_as_it_was_or_not_at_all() {
+    let (keep, folder) = folder();
+    let (file, at) = (keep.path().join("x"), format!("{folder}/x"));
+    let storage = Storage::local();
+    std::fs::write(&file, "old").unwrap();
+    let etag = storage.head(&at).await.unwrap().e_tag;
+    let (store, path) = storage.resolve(&at).unwrap();
+    let options = GetOptions { if_match: etag, ..GetOptions::default() };
+    let got = store.get_opts(&path, options).await.unwrap();
+    std::fs::write(&file, "new").unwrap();
+    assert_eq!(got.bytes().await.unwrap(), "old");
+
+    // All the while: whatever is read is of one version.
+    let is_done = Arc::new(AtomicBool::new(false));
+    let writing = std::thread::spawn({
+        let is_done = Arc::clone(&is_done);
+        move || {
+            for version in (0..u8::MAX).cycle().take_while(|_| !is_done.load(Relaxed)) {
+                std::fs::write(&file, vec![version; 4 << 20]).unwrap();
+                // Long enough for another time of modification.
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+        }
+    });
+    let mut changed = 0;
+    let start = std::time::Instant::now();
+    while changed < 20 && start.elapsed().as_secs() < 60 {
+        let etag = storage.head(&at).await.unwrap().e_tag.unwrap();
+        match storage.read_if_match(&at, &etag).await {
+            Ok(bytes) => assert!(bytes.iter().all(|byte| *byte == bytes[0]), "bytes of two versions"),
+            Err(Error::Changed { .. }) => changed += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    is_done.store(true, Relaxed);
+    writing.join().unwrap();
+    assert_eq!(changed, 20, "it was never written to while it was read");
 }
 
 #[cfg(unix)]

@@ -260,6 +260,8 @@ fn properties_that_cannot_be_read_are_refused_by_name() {
     the table's property history.expire.max-ref-age-ms is "-1": set it to a whole number of at least 0
     --retain-last must be at least 1: a branch keeps its head
     "#);
+    let least = chain(&[1, 9]).with_property(MAX_AGE, "0").with_property(MIN_KEPT, "1");
+    assert!(matches!(decide(&least), ExpirePlan::Expire(_)));
 }
 
 #[test]
@@ -335,6 +337,30 @@ fn each_reason_alone_keeps_a_snapshot() {
         take_away(&mut facts);
         assert_eq!(of_snapshot(&facts, 1).0, Action::Expire, "{reason}");
     }
+}
+
+/// As old as the limit to the millisecond is not older.
+#[test]
+fn what_is_as_old_as_the_limit_stays() {
+    let (kept, in_no_branch) = (snapshot(6, None, 4), "not older than 2025-06-05T00:00:00Z, in no branch or tag");
+    let facts = chain(&[9]).with_snapshot(kept).asked(older_than("2025-06-05"));
+    assert_eq!(of_snapshot(&facts, 6), (Action::Keep, vec![in_no_branch.to_owned()]));
+    // With the clock's ten minutes.
+    let limited = RefFacts { ref_age_max_ms: Some(9 * DAY_MS), ..tag(1) };
+    let mut facts = chain(&[1, 9]).with_ref("v1", limited);
+    facts.now = day(10) + 10.minutes();
+    assert_snapshot!(plan(&facts), @"
+    keep tag v1: its snapshot is not older than 9d
+    keep snapshot 2 of 2025-06-10T00:00:00Z: current snapshot, not older than 5d on branch main
+    keep snapshot 1 of 2025-06-02T00:00:00Z: tag v1
+    ");
+}
+
+/// A tag is enough: its snapshot is not said to be in none.
+#[test]
+fn a_young_snapshot_with_a_tag_is_kept_for_it() {
+    let facts = chain(&[9]).with_snapshot(snapshot(7, None, 8)).with_ref("v1", tag(7));
+    assert_eq!(of_snapshot(&facts, 7), (Action::Keep, vec!["tag v1".to_owned()]));
 }
 
 const MAX_AGE: &str = "history.expire.max-snapshot-age-ms";
