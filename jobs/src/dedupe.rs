@@ -4,6 +4,7 @@
 mod apply;
 mod change;
 mod facts;
+mod listing;
 
 use std::collections::HashSet;
 
@@ -34,7 +35,7 @@ use crate::{
 Examples:
   etl dedupe --date 2025-06-04                            the raw files that arrived that day, for every table
   etl dedupe curated.telemetry --start 2025-06-04T06:00 --end 2025-06-04T12:00
-  etl dedupe --pending                                    what has arrived since the last run
+  etl dedupe --pending                                    what no run has taken yet
   etl dedupe --date 2025-06-04 --dry-run                  show the plan and do nothing
   etl dedupe curated.telemetry --replay repaired/         put repaired rows through the same path",
     after_help = "\
@@ -55,7 +56,7 @@ pub struct Dedupe {
     /// Raw files that arrived before this time
     #[arg(long, value_name = "TIME", requires = "start", conflicts_with_all = ["date", "pending", "replay"])]
     pub end: Option<String>,
-    /// Raw files that have arrived since the last run, late ones too
+    /// Raw files that no run has taken, however late or early they are
     #[arg(long)]
     pub pending: bool,
     /// Parquet files of this folder, instead of the raw zone's
@@ -96,11 +97,11 @@ impl Dedupe {
         report: &mut Report,
     ) -> Result<Ended> {
         let step = job.program.progress.step(&table.name.to_string(), "listing raw files");
-        let (facts, archived) = job.program.interrupt.stops(source.facts()).await??;
+        let (facts, archived, warnings) = job.program.interrupt.stops(source.facts()).await??;
         drop(step);
         let plan = decide(&facts);
         tracing::debug!(table.name = %table.name, "{plan}");
-        report.warnings = facts::left_out_warning(&facts.left_out).into_iter().collect();
+        report.warnings = warnings;
         report.interval = source.interval();
         if let DedupePlan::Run(plan) = &plan {
             refuse_archived(job, plan, &archived).await?;

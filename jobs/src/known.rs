@@ -1,12 +1,10 @@
 //! What a table's ledger says, in the words of plans.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
-use lake::Table;
+use lake::{SeenFiles, Table};
 use plan::{
     Interval,
-    dedupe::{AppliedRun, PartitionMark},
+    dedupe::{AppliedRun, Forgotten, Memory, Seen},
 };
 
 use crate::error::Result;
@@ -16,10 +14,8 @@ use crate::error::Result;
 pub struct Known {
     /// Runs whose rows are in the table, newest first.
     pub runs: Vec<AppliedRun>,
-    /// Raw partitions by their start.
-    pub marks: BTreeMap<Timestamp, PartitionMark>,
-    /// What it may have known of partitions before this one is forgotten.
-    pub forgotten_before: Option<Timestamp>,
+    /// Of the raw zone.
+    pub memory: Memory,
 }
 
 impl Known {
@@ -39,7 +35,16 @@ impl Known {
             .partitions(&table.metadata)
             .into_iter()
             .filter_map(|(start, mark)| Some((start.parse().ok()?, mark.parse().ok()?)));
-        let forgotten_before = ledger.forgotten_before().and_then(|start| start.parse().ok());
-        Ok(Self { runs: runs.collect(), marks: marks.collect(), forgotten_before })
+        let forgotten = ledger.forgotten(&table.metadata);
+        let time = |text: Option<String>| text.and_then(|text| text.parse::<Timestamp>().ok());
+        let forgotten = Forgotten {
+            from: time(forgotten.from),
+            before: time(forgotten.before),
+            after: time(forgotten.after),
+            seen: forgotten.seen.map(|SeenFiles { at, until, files }| Seen { at, until, files }),
+        };
+        let counted = ledger.runs.iter().filter(|run| ledger.run(&run.run_id, &table.metadata).is_some());
+        let oldest_run = counted.filter_map(|run| run.committed_at).min();
+        Ok(Self { runs: runs.collect(), memory: Memory { marks: marks.collect(), forgotten, oldest_run } })
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use engine::dedupe::tombstones;
-use lake::{Change, ChangeKind, LedgerEntry, Removal, SchemaUpdate, StagedFile, Table, spec};
+use lake::{Change, ChangeKind, LedgerEntry, Removal, SchemaUpdate, SeenFiles, StagedFile, Table, spec};
+use plan::dedupe::Seen;
 
 use super::apply::Apply;
 use crate::{outcome::rows_by_outcome, report::Report};
@@ -88,6 +89,8 @@ impl Apply<'_> {
             committed_at: None,
             rows,
             partitions: self.plan.marks.iter().map(|(start, mark)| (start.to_string(), mark.to_string())).collect(),
+            seen: self.plan.seen.clone().map(|Seen { at, until, files }| SeenFiles { at, until, files }),
+            forgotten: None,
         }
     }
 }

@@ -4,19 +4,15 @@ use std::collections::{BTreeMap, HashSet};
 
 use contract::Contract;
 use engine::observe::{FileToObserve, Footer, footers};
-use jiff::{Timestamp, Zoned, civil, tz::TimeZone};
-use lake::{
-    Location, Table,
-    raw::{self, Listing, RawInterval, RawTemplate},
-};
+use lake::{Table, raw::RawTemplate};
 use plan::{
     Interval,
     columns::UnknownColumn,
-    dedupe::{Facts, LeftOut, PartitionMark, RawFile, Request, TableFacts, TargetFile, pending_since},
+    dedupe::{Facts, RawFile, Request, TableFacts, TargetFile},
     parse_time,
 };
 
-use super::Dedupe;
+use super::{Dedupe, listing::Listed};
 use crate::{
     config::TableConfig,
     error::{JobError, Result},
@@ -28,14 +24,15 @@ use crate::{
 
 /// Where a run's files come from.
 pub struct Source<'a> {
-    job: &'a Job,
-    table: &'a TableConfig,
-    contract: &'a Contract,
-    template: RawTemplate,
-    what: What,
+    pub(super) job: &'a Job,
+    pub(super) table: &'a TableConfig,
+    pub(super) contract: &'a Contract,
+    pub(super) template: RawTemplate,
+    pub(super) what: What,
 }
 
-enum What {
+/// Which files.
+pub(super) enum What {
     Interval(Interval),
     Pending,
     Folder(String),
@@ -66,27 +63,29 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Gathers them, and which of the files must be restored before they can be read.
-    pub async fn facts(&self) -> Result<(Facts, HashSet<String>)> {
+    /// Gathers them, which of the files must be restored before they can be read, and what people must know of the rest.
+    pub async fn facts(&self) -> Result<(Facts, HashSet<String>, Vec<String>)> {
         let lake = self.job.lake().await?;
         let table = lake.table(&self.table.name).await?;
         if let Some(table) = &table {
             self.check_writable(table)?;
         }
-        let Known { runs, marks, forgotten_before } = Known::of(table.as_ref())?;
-        let listing = self.list(&marks).await?;
-        let mut files = listing.files.iter().map(|file| self.raw_file(file)).collect::<Result<Vec<_>>>()?;
-        let seen: Vec<_> = files.iter().map(to_observe).collect();
+        let Known { runs, memory } = Known::of(table.as_ref())?;
+        let Listed { mut files, settled, seen, left_out, mut warnings } = self.list(&memory).await?;
+        let to_look_at: Vec<_> = files.iter().map(to_observe).collect();
         // A file that cannot be read is set aside by the run itself, which quarantines it with the reason.
-        let footers = footers(&lake.storage, &seen, self.event_time().as_deref()).await;
+        let footers = footers(&lake.storage, &to_look_at, self.event_time().as_deref()).await;
         let is_archived =
             |footer: &engine::Result<Footer>| matches!(footer, Err(engine::Error::Lake(lake::Error::Archived { .. })));
         let archived = files.iter().zip(&footers).filter(|(_, footer)| is_archived(footer));
-        let archived = archived.map(|(file, _)| file.key.clone()).collect();
+        let mut archived: HashSet<_> = archived.map(|(file, _)| file.key.clone()).collect();
         let footers: Vec<_> = footers.into_iter().map(|footer| footer.ok()).collect();
         for (file, footer) in files.iter_mut().zip(&footers) {
             file.rows = footer.as_ref().map(|footer| footer.rows);
             file.event_time = footer.as_ref().and_then(|footer| footer.event_time);
+        }
+        if matches!(self.what, What::Pending) {
+            warnings.extend(self.leave_archived(&mut files, &mut archived, &memory));
         }
         let facts = Facts {
             table: self.table.name.clone(),
@@ -101,14 +100,12 @@ impl<'a> Source<'a> {
                 .as_ref()
                 .map(|table| TableFacts { snapshot_id: table.metadata.current_snapshot_id(), rows: total_rows(table) }),
             files,
-            left_out: listing
-                .ignored
-                .into_iter()
-                .map(|object| LeftOut { key: object.location, reason: object.reason.to_string() })
-                .collect(),
+            settled,
+            seen,
+            left_out,
             runs,
-            marks,
-            forgotten_before,
+            marks: memory.marks,
+            forgotten: memory.forgotten,
             new_columns: self.contract.new_columns,
             unknown_columns: self.unknown_columns(footers.iter().flatten()),
             target_files: match &table {
@@ -116,7 +113,7 @@ impl<'a> Source<'a> {
                 None => Vec::new(),
             },
         };
-        Ok((facts, archived))
+        Ok((facts, archived, warnings))
     }
 
     /// Refuses what execution or the commit would refuse, before anything is read or staged, and for `--dry-run`, too.
@@ -124,60 +121,6 @@ impl<'a> Source<'a> {
         staging::check_writable(table)?;
         lake::evolve(&table.metadata, self.contract, &[]).map_err(lake::Error::from)?;
         Ok(())
-    }
-
-    async fn list(&self, marks: &BTreeMap<Timestamp, PartitionMark>) -> Result<Listing> {
-        let storage = &self.job.lake().await?.storage;
-        let interval = match &self.what {
-            What::Folder(folder) => return Ok(raw::discover(storage, folder).await?),
-            What::Interval(interval) => RawInterval { start: interval.start(), end: interval.end() },
-            What::Pending => {
-                let since = match pending_since(marks, self.contract.lateness) {
-                    Some(since) => Some(since),
-                    None => self.earliest().await?,
-                };
-                let Some(since) = since else { return Ok(Listing::default()) };
-                RawInterval {
-                    start: self.template.partition(since)?.start,
-                    end: self.template.partition(self.job.program.now())?.end,
-                }
-            }
-        };
-        Ok(raw::list(storage, &self.template, interval).await?)
-    }
-
-    /// A time before everything in the raw zone: the start of the first year that its keys name. Lists all of it, which
-    /// only the first `--pending` of a table does.
-    async fn earliest(&self) -> Result<Option<Timestamp>> {
-        let before_year = self.table.source.split("{yyyy}").next().unwrap_or_default();
-        let prefix = Location::parse(before_year)?.path()?;
-        // The year may follow a name in its segment (`year=2025`), and only folders are listed.
-        let folder = before_year.rfind('/').map_or(before_year, |slash| &before_year[..=slash]);
-        let objects = self.job.lake().await?.storage.list(folder).await?;
-        let years = objects.iter().filter_map(|object| {
-            let after = object.location.as_ref().strip_prefix(prefix.as_ref())?;
-            after.trim_start_matches('/').get(..4)?.parse().ok()
-        });
-        Ok(years.min().and_then(|year| start_of_year(year, &self.table.timezone)))
-    }
-
-    fn raw_file(&self, file: &raw::RawFile) -> Result<RawFile> {
-        let arrival = match self.what {
-            What::Folder(_) => None,
-            _ => {
-                let partition = self.template.partition(file.partition_start)?;
-                Some(Interval::new(partition.start, partition.end)?)
-            }
-        };
-        Ok(RawFile {
-            key: file.location.clone(),
-            etag: file.etag.clone().unwrap_or_default(),
-            bytes: file.size,
-            modified: file.last_modified,
-            arrival,
-            rows: None,
-            event_time: None,
-        })
     }
 
     /// The raw column that holds the event time.
@@ -232,16 +175,6 @@ impl<'a> Source<'a> {
     }
 }
 
-/// One line for all that was left out.
-pub fn left_out_warning(left_out: &[LeftOut]) -> Option<String> {
-    let first = left_out.first()?;
-    let others = match left_out.len() {
-        1 => String::new(),
-        n => format!(", and {} more", n - 1),
-    };
-    Some(format!("left out {}: {}{others}", first.key, first.reason))
-}
-
 fn total_rows(table: &Table) -> Option<u64> {
     table.head()?.summary().additional_properties.get("total-records")?.parse().ok()
 }
@@ -252,9 +185,4 @@ fn to_observe(file: &RawFile) -> FileToObserve {
         bytes: file.bytes,
         etag: Some(file.etag.clone()).filter(|etag| !etag.is_empty()),
     }
-}
-
-fn start_of_year(year: i16, zone: &TimeZone) -> Option<Timestamp> {
-    let date = civil::Date::new(year, 1, 1).ok()?;
-    date.to_zoned(zone.clone()).ok().as_ref().map(Zoned::timestamp)
 }

@@ -6,11 +6,11 @@ use contract::Contract;
 use futures::{StreamExt, TryStreamExt, stream};
 use lake::{
     ClassedObject, Classes, Lake, Location, Table,
-    raw::{self, RawTemplate},
+    raw::{self, Place, RawTemplate},
 };
 use plan::{
     Interval,
-    dedupe::RawFile,
+    dedupe::{Memory, RawFile},
     tier::{BucketRule, Facts, Listed, Need, Partitions, RulePlace, TAG, Taken, Way, Zone, bucket_rules},
 };
 
@@ -77,19 +77,24 @@ impl<'a> Places<'a> {
         let mut files = Vec::new();
         let mut listed = Vec::new();
         for object in objects {
-            let arrival =
-                template.arrival(&object.location).filter(|(_, below)| raw::ignored(below, object.bytes).is_none());
-            match arrival {
-                Some((arrival, _)) => {
-                    let arrival = Interval::new(arrival.start, arrival.end)?;
+            let partition = match template.place(&object.location) {
+                Place::In { partition, below, hidden: None } => {
+                    raw::ignored(below, object.bytes).is_none().then_some(partition)
+                }
+                _ => None,
+            };
+            match partition {
+                Some(partition) => {
+                    let arrival = Interval::new(partition.start, partition.end)?;
                     files.push(raw_file(&object, arrival));
                     listed.push(described(object, Need::Raw { arrival, taken: Taken::No }));
                 }
                 None => listed.push(described(object, Need::NoInput)),
             }
         }
-        let Known { marks, forgotten_before, .. } = Known::of(self.table.as_ref())?;
-        let partitions = Partitions { marks, forgotten_before, lateness: contract.lateness, forgotten_is_taken };
+        let Memory { marks, forgotten, .. } = Known::of(self.table.as_ref())?.memory;
+        let (lateness, now) = (contract.lateness, self.job.program.now());
+        let partitions = Partitions { marks, forgotten, lateness, now, forgotten_is_taken };
         let inputs = listed.iter_mut().filter_map(|object| match &mut object.needed {
             Need::Raw { taken, .. } => Some(taken),
             _ => None,
@@ -197,10 +202,8 @@ async fn read_tags(classes: &Classes, facts: &mut Facts) -> Result<()> {
     Ok(())
 }
 
-/// The table's path template, spelled like the locations of a list.
 fn template(config: &TableConfig) -> Result<RawTemplate> {
-    let source = config.source.replacen("s3a://", "s3://", 1).replacen("s3n://", "s3://", 1);
-    Ok(RawTemplate::parse(&source, config.timezone.clone())?)
+    Ok(RawTemplate::parse(&config.source, config.timezone.clone())?)
 }
 
 fn raw_file(object: &ClassedObject, arrival: Interval) -> RawFile {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use iceberg::spec::TableMetadata;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{Result, Table, error::ErrorKind, table::ancestors};
@@ -20,6 +20,18 @@ const RUNS_MAX: usize = 100;
 
 /// Raw partitions that are kept: 32 days of hours.
 const PARTITIONS_MAX: usize = 768;
+
+/// Partitions that are kept besides, because they lie far from the others in time and were applied last.
+const PARTITIONS_ASIDE_MAX: usize = 64;
+
+/// A partition that starts longer before all that are kept does not belong to them.
+const GAP_MAX: SignedDuration = SignedDuration::from_hours(60 * 24);
+
+/// A partition that starts later than this after its run lies far in the future: zones are not as far apart.
+const AHEAD_MAX: SignedDuration = SignedDuration::from_hours(48);
+
+/// Runs of which it is kept what the ledger had forgotten.
+const RUNS_WITH_FORGOTTEN_MAX: usize = 20;
 
 /// Size that the JSON is kept under by forgetting the oldest.
 const JSON_BYTES_MAX: usize = 128 * 1024;
@@ -35,6 +47,38 @@ pub struct Ledger {
     /// Partitions that start before this one may have been applied and forgotten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     forgotten_before: Option<String>,
+    /// Starts of partitions that are kept besides the newest: far from the others in time and applied last, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    aside: Vec<String>,
+}
+
+/// What a ledger may have known of raw partitions that it has forgotten, as it stood after a run. Times are RFC 3339, UTC.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// No partition that starts before it was forgotten; `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Partitions that start before it were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// So were partitions that start at it or later, which were far in the future.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// What the last run that looked at the whole raw zone saw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<SeenFiles>,
+}
+
+/// What lay in a raw zone when a run looked at all of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SeenFiles {
+    /// When it looked.
+    pub at: Timestamp,
+    /// When the newest file was written.
+    pub until: Timestamp,
+    /// How many files lay in the partitions of each month, `2025-06`; of the newest run alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, u64>,
 }
 
 /// One applied run.
@@ -63,6 +107,13 @@ pub struct LedgerEntry {
     /// Kept in the ledger's own map.
     #[serde(skip)]
     pub partitions: BTreeMap<String, String>,
+    /// What the run saw, where it looked at the whole raw zone and took all of it.
+    #[serde(skip)]
+    pub seen: Option<SeenFiles>,
+    /// What the ledger had forgotten after it: kept of the newest runs, so that a table that is rolled back has its own.
+    /// Filled in at commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forgotten: Option<Forgotten>,
 }
 
 /// The digest of a raw partition's objects, and the snapshot that has their rows.
@@ -106,10 +157,16 @@ impl Ledger {
         marks.map(|(start, PartitionMark(digest, _))| (start.as_str(), digest.as_str())).collect()
     }
 
-    /// Start of the oldest raw partition that is surely known: an older one without a mark may have been applied and
-    /// forgotten. `None` while nothing was forgotten.
-    pub fn forgotten_before(&self) -> Option<&str> {
-        self.forgotten_before.as_deref()
+    /// What it may have known of raw partitions without a mark.
+    pub fn forgotten(&self, metadata: &TableMetadata) -> Forgotten {
+        let history = History::of(metadata);
+        let mut runs = self.runs.iter().filter(|run| history.counts(run.snapshot_id)).peekable();
+        if runs.peek().is_none() && self.partitions(metadata).is_empty() {
+            // All of it was rolled back.
+            return Forgotten::default();
+        }
+        runs.find_map(|run| run.forgotten.clone())
+            .unwrap_or_else(|| Forgotten { before: self.forgotten_before.clone(), ..Forgotten::default() })
     }
 
     /// Adds a run that is about to be committed on top of `metadata`, whose head will be `snapshot_id`, and forgets
@@ -123,23 +180,92 @@ impl Ledger {
     ) {
         self.forget_rolled_back(metadata);
         self.runs.retain(|run| run.run_id != entry.run_id);
+        let applied: Vec<_> = entry.partitions.keys().cloned().collect();
         for (start, digest) in &entry.partitions {
             self.partitions.insert(start.clone(), PartitionMark(digest.clone(), snapshot_id));
         }
-        self.runs.insert(0, LedgerEntry { snapshot_id, committed_at, partitions: BTreeMap::new(), ..entry.clone() });
-        self.runs.truncate(RUNS_MAX);
-        if let Some(first_kept) = self.partitions.keys().nth_back(PARTITIONS_MAX - 1).cloned()
-            && self.partitions.len() > PARTITIONS_MAX
-        {
-            self.forget_partitions_before(&first_kept);
+        let mut forgotten = self.forgotten(metadata);
+        forgotten.seen = entry.seen.clone().or(forgotten.seen);
+        for run in &mut self.runs {
+            if let Some(seen) = run.forgotten.as_mut().and_then(|forgotten| forgotten.seen.as_mut()) {
+                seen.files.clear();
+            }
         }
+        for run in self.runs.iter_mut().skip(RUNS_WITH_FORGOTTEN_MAX - 1) {
+            run.forgotten = None;
+        }
+        let entry = LedgerEntry {
+            snapshot_id,
+            committed_at,
+            partitions: BTreeMap::new(),
+            seen: None,
+            forgotten: (forgotten != Forgotten::default()).then_some(forgotten),
+            ..entry.clone()
+        };
+        self.runs.insert(0, entry);
+        self.runs.truncate(RUNS_MAX);
+        self.forget_surplus(applied, committed_at);
+    }
+
+    /// Forgets the oldest partitions, and those far in the future, of more than are kept. Of both, the last applied stay.
+    fn forget_surplus(&mut self, applied: Vec<String>, committed_at: Option<Timestamp>) {
+        let has_come = committed_at.and_then(|at| at.checked_add(AHEAD_MAX).ok()).map(|at| at.to_string());
+        let mut future = has_come.map(|at| self.partitions.split_off(&at)).unwrap_or_default();
+        let first_kept = self.partitions.keys().rev().take(PARTITIONS_MAX).last().cloned();
+        let mut past = std::mem::take(&mut self.partitions);
+        let body = first_kept.as_ref().map(|first| past.split_off(first)).unwrap_or_default();
+        // The run's own, newest first; then by when they were applied, as far as that is known.
+        let is_far = |start: &&String| first_kept.as_ref().is_some_and(|first| is_far_before(start, first));
+        let far: Vec<_> = past.keys().rev().filter(is_far).chain(future.keys().rev()).cloned().collect();
+        let candidates = applied.into_iter().rev().chain(std::mem::take(&mut self.aside)).chain(far);
+        let mut aside = BTreeMap::new();
+        for start in candidates {
+            if aside.len() < PARTITIONS_ASIDE_MAX
+                && let Some(mark) = past.remove(&start).or_else(|| future.remove(&start))
+            {
+                self.aside.push(start.clone());
+                aside.insert(start, mark);
+            }
+        }
+        self.partitions = body;
+        self.partitions.extend(aside);
+        if past.is_empty() && future.is_empty() {
+            return;
+        }
+        let oldest = past.keys().next().cloned();
+        self.note_forgotten(oldest, first_kept.filter(|_| !past.is_empty()), future.keys().next().cloned());
+    }
+
+    /// Notes that partitions from `oldest` on were forgotten, before `before`, and from `after` on.
+    fn note_forgotten(&mut self, oldest: Option<String>, before: Option<String>, after: Option<String>) {
+        if self.forgotten_before < before {
+            self.forgotten_before.clone_from(&before);
+        }
+        let Some(run) = self.runs.first_mut() else { return };
+        let forgotten = run.forgotten.get_or_insert_default();
+        if let Some(before) = before {
+            forgotten.from = match (&forgotten.before, forgotten.from.take(), oldest) {
+                // Nothing was forgotten so far.
+                (None, _, oldest) => oldest,
+                (Some(_), Some(from), Some(oldest)) => Some(from.min(oldest)),
+                // Who knows how old what an earlier version has forgotten was.
+                (Some(_), from, None) => from,
+                (Some(_), None, Some(_)) => None,
+            };
+            forgotten.before = forgotten.before.take().max(Some(before));
+        }
+        forgotten.after = match (forgotten.after.take(), after) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
     }
 
     fn forget_partitions_before(&mut self, start: &str) {
-        self.partitions = self.partitions.split_off(start);
-        if self.forgotten_before.as_deref().is_none_or(|before| before < start) {
-            self.forgotten_before = Some(start.to_owned());
-        }
+        let kept = self.partitions.split_off(start);
+        let oldest = self.partitions.keys().next().cloned();
+        self.partitions = kept;
+        self.aside.retain(|aside| self.partitions.contains_key(aside));
+        self.note_forgotten(oldest, Some(start.to_owned()), None);
     }
 
     /// Forgets runs that were rolled back, while the table still knows that they were: once their snapshots have
@@ -170,6 +296,13 @@ impl Ledger {
             }
         }
     }
+}
+
+/// Whether a partition lies far before the ones that are kept: it is no part of what arrives, one after the other.
+fn is_far_before(start: &str, first_kept: &str) -> bool {
+    let time = |text: &str| text.parse::<Timestamp>().ok();
+    let gap = time(start).zip(time(first_kept)).map(|(start, first)| first.duration_since(start));
+    gap.is_some_and(|gap| gap > GAP_MAX)
 }
 
 /// Which snapshots' rows are in the table.

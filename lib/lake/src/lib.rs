@@ -43,7 +43,7 @@ pub use error::{Cause, Error, ErrorKind, Failure, Operation, Result};
 pub use evolve::{EvolveError, evolve};
 pub use files::{ApplicableDeletes, DataFileEntry, DeleteIndex, LiveFiles, comparable as comparable_partition};
 pub use inventory::{Inventory, ManifestSize, inventory};
-pub use ledger::{LEDGER_PROPERTY, Ledger, LedgerEntry, LedgerError};
+pub use ledger::{Forgotten, LEDGER_PROPERTY, Ledger, LedgerEntry, LedgerError, SeenFiles};
 pub use murmur3::murmur3_32;
 pub use reachable::{Obsolete, TOMBSTONES_PROPERTY, obsolete, references};
 pub use reclaim::{Reclaimed, delete_objects, reclaim};

@@ -3,18 +3,23 @@
 //! A file belongs to the interval that its partition starts in, so that adjacent intervals never share one. Refuses to
 //! know what is in a file.
 
+mod sort;
+mod sweep;
 mod template;
 
-pub use template::{Granularity, RawTemplate};
+pub use sort::Beside;
+pub use sweep::{Sweep, sweep};
+pub use template::{Granularity, Place, RawTemplate};
 
 use std::fmt;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use object_store::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Location, Result, Storage};
+use crate::{Result, Storage};
+use sort::Sorter;
+use template::Look;
 
 /// An interval of arrival time, half-open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -55,7 +60,7 @@ pub struct RawFile {
     pub partition_start: Timestamp,
 }
 
-/// An object that is no input.
+/// An object, or a folder of some, that is no input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Ignored {
     /// Absolute location.
@@ -65,7 +70,7 @@ pub struct Ignored {
 }
 
 /// Why an object is no input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IgnoredReason {
     /// It holds nothing: a marker of a folder, or a write that was given up.
@@ -74,6 +79,25 @@ pub enum IgnoredReason {
     Errors,
     /// A segment of its path begins with `_` or `.`: markers, checksums, files being written.
     Hidden,
+    /// Its path has another form than the template's: no run takes it.
+    NoPartition,
+    /// Its path says a time that the calendar or the zone's clock does not have: no run takes it.
+    NoSuchTime,
+    /// It lies in the partition that Hive makes of rows without a value: no run takes it.
+    HiveDefault,
+    /// It is the log of a Delta table, which says which of the files beside it were removed.
+    Delta,
+    /// It is metadata of an Iceberg table, which says which of the files beside it are live.
+    Iceberg,
+    /// It is metadata of a Hudi table, which says which of the files beside it are live.
+    Hudi,
+}
+
+impl IgnoredReason {
+    /// Whether rows may lie there that no run takes, or that are dead.
+    pub fn is_odd(self) -> bool {
+        !matches!(self, Self::Empty | Self::Errors | Self::Hidden)
+    }
 }
 
 impl fmt::Display for IgnoredReason {
@@ -82,6 +106,12 @@ impl fmt::Display for IgnoredReason {
             Self::Empty => "it is empty",
             Self::Errors => "it lies in a folder `errors`",
             Self::Hidden => "a part of its path begins with `_` or `.`",
+            Self::NoPartition => "its path does not fit the path template",
+            Self::NoSuchTime => "its path says a time that does not exist",
+            Self::HiveDefault => "it lies in the partition of rows without a value",
+            Self::Delta => "it is the log of a Delta table",
+            Self::Iceberg => "it is metadata of an Iceberg table",
+            Self::Hudi => "it is metadata of a Hudi table",
         })
     }
 }
@@ -90,23 +120,51 @@ impl fmt::Display for IgnoredReason {
 const LISTS_AT_ONCE: usize = 16;
 
 /// Everything that has arrived in an interval. A list of which one page fails is an error, never a part.
-pub async fn list(storage: &Storage, template: &RawTemplate, interval: RawInterval) -> Result<Listing> {
-    let partitions = template.prefixes(interval)?;
-    let lists = stream::iter(partitions)
-        .map(|(folder, start)| async move {
-            let objects = storage.list(&folder).await?;
-            sort_out(&folder, objects, |_| start)
-        })
+pub async fn list(
+    storage: &Storage,
+    template: &RawTemplate,
+    interval: RawInterval,
+    beside: &Beside,
+) -> Result<Listing> {
+    let lists = stream::iter(template.looks(interval)?)
+        .map(|look| look_at(storage, template, look, beside))
         .buffered(LISTS_AT_ONCE)
         .try_collect::<Vec<Listing>>()
         .await?;
-    Ok(merged(lists))
+    let mut whole = merged(lists);
+    whole.files.retain(|file| interval.start <= file.partition_start && file.partition_start < interval.end);
+    Ok(whole)
+}
+
+async fn look_at(storage: &Storage, template: &RawTemplate, look: Look, beside: &Beside) -> Result<Listing> {
+    let mut sorter = Sorter::new(template, beside);
+    let mut listing = Listing::default();
+    match look {
+        Look::Deep(folder) => {
+            for object in storage.list(&folder).await? {
+                sorter.sort(storage, object)?.add_to(&mut listing);
+            }
+        }
+        Look::Shallow { folder, date } => {
+            let (folders, objects) = storage.list_directly(&folder).await?;
+            for object in objects {
+                sorter.sort(storage, object)?.add_to(&mut listing);
+            }
+            let unknown = folders.into_iter().filter(|folder| !template.has_hours(folder, date));
+            listing.ignored.extend(unknown.filter_map(|folder| sorter.folder(folder)));
+        }
+    }
+    Ok(listing)
 }
 
 /// Every file below a folder, with the same rules and without a template.
 pub async fn discover(storage: &Storage, folder: &str) -> Result<Listing> {
     let objects = storage.list(folder).await?;
-    Ok(merged(vec![sort_out(folder, objects, |last_modified| last_modified)?]))
+    let mut listing = Listing::default();
+    for object in objects {
+        sort::below(folder, object)?.add_to(&mut listing);
+    }
+    Ok(merged(vec![listing]))
 }
 
 fn merged(lists: Vec<Listing>) -> Listing {
@@ -116,29 +174,10 @@ fn merged(lists: Vec<Listing>) -> Listing {
         whole.ignored.extend(list.ignored);
     }
     whole.files.sort_by(|a, b| a.location.cmp(&b.location));
+    whole.files.dedup_by(|a, b| a.location == b.location);
     whole.ignored.sort_by(|a, b| a.location.cmp(&b.location));
+    whole.ignored.dedup();
     whole
-}
-
-/// Tells input from the rest. Only the part of a path below the listed folder is judged.
-fn sort_out(folder: &str, objects: Vec<ObjectMeta>, arrived: impl Fn(Timestamp) -> Timestamp) -> Result<Listing> {
-    let root = Location::parse(folder)?;
-    let above = root.path()?;
-    let mut listing = Listing::default();
-    for object in objects {
-        let location = root.with_path(&object.location).to_string();
-        let below = object.location.as_ref().strip_prefix(above.as_ref()).unwrap_or(object.location.as_ref());
-        if let Some(reason) = ignored(below, object.size) {
-            listing.ignored.push(Ignored { location, reason });
-            continue;
-        }
-        let modified = object.last_modified;
-        let last_modified = Timestamp::new(modified.timestamp(), modified.timestamp_subsec_nanos().cast_signed())
-            .map_err(|error| Error::Location { location: location.clone(), reason: error.to_string() })?;
-        let partition_start = arrived(last_modified);
-        listing.files.push(RawFile { location, etag: object.e_tag, size: object.size, last_modified, partition_start });
-    }
-    Ok(listing)
 }
 
 /// Why an object is no input, by its path below its partition's folder; `None` when it is one.
@@ -147,12 +186,34 @@ pub fn ignored(below: &str, size: u64) -> Option<IgnoredReason> {
     let folders = segments.split_last().map_or(&[][..], |(_, folders)| folders);
     if folders.contains(&"errors") {
         Some(IgnoredReason::Errors)
-    } else if segments.iter().any(|segment| segment.starts_with(['_', '.'])) {
+    } else if folders.contains(&"_delta_log") {
+        Some(IgnoredReason::Delta)
+    } else if folders.contains(&".hoodie") {
+        Some(IgnoredReason::Hudi)
+    } else if segments.iter().any(|segment| segment.starts_with(['_', '.']) && !is_hive_default(segment)) {
         Some(IgnoredReason::Hidden)
+    } else if is_iceberg_metadata(&segments) {
+        Some(IgnoredReason::Iceberg)
     } else if size == 0 {
         Some(IgnoredReason::Empty)
     } else {
         None
+    }
+}
+
+/// Where Hive and Spark put rows that have no value for a partition column.
+const HIVE_DEFAULT: &str = "__HIVE_DEFAULT_PARTITION__";
+
+fn is_hive_default(segment: &str) -> bool {
+    segment.ends_with(HIVE_DEFAULT)
+}
+
+fn is_iceberg_metadata(segments: &[&str]) -> bool {
+    match segments {
+        [.., "metadata", name] => {
+            name.ends_with(".metadata.json") || name.ends_with(".avro") || *name == "version-hint.text"
+        }
+        _ => false,
     }
 }
 

@@ -227,6 +227,36 @@ impl Storage {
         listed.and_then(|object| future::ready(of(object))).try_collect().await
     }
 
+    /// Shows every object below a folder, one after the other, of those whose location comes after `after` where it is given:
+    /// in order of location on S3, folder by folder on a disk. An object that `of` refuses ends it.
+    pub async fn list_each(
+        &self,
+        folder: &str,
+        after: Option<&str>,
+        mut of: impl FnMut(ObjectMeta) -> Result<()>,
+    ) -> Result<()> {
+        let (store, path) = self.resolve(folder)?;
+        let prefix = (!path.as_ref().is_empty()).then_some(&path);
+        let mut listed = match after {
+            Some(after) => store.list_with_offset(prefix, &Location::parse(after)?.path()?),
+            None => store.list(prefix),
+        };
+        while let Some(object) = listed.try_next().await.map_err(|error| from_store(Operation::List, folder, error))? {
+            of(object)?;
+        }
+        Ok(())
+    }
+
+    /// What lies directly in a folder: locations of folders, with a slash at their end, and objects.
+    pub async fn list_directly(&self, folder: &str) -> Result<(Vec<String>, Vec<ObjectMeta>)> {
+        let (store, path) = self.resolve(folder)?;
+        let prefix = (!path.as_ref().is_empty()).then_some(&path);
+        let listed = store.list_with_delimiter(prefix).await;
+        let listed = listed.map_err(|error| from_store(Operation::List, folder, error))?;
+        let location = |path: &ObjectPath| Ok(self.location_of(folder, path)? + "/");
+        Ok((listed.common_prefixes.iter().map(location).collect::<Result<_>>()?, listed.objects))
+    }
+
     /// The same storage for the iceberg crate.
     pub fn file_io(&self) -> iceberg::io::FileIO {
         file_io::file_io(self.clone())

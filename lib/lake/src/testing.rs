@@ -238,6 +238,8 @@ pub(crate) fn ledger_entry(run_id: &str) -> LedgerEntry {
         committed_at: None,
         rows: BTreeMap::from([("read".to_owned(), 3)]),
         partitions: BTreeMap::from([("2025-06-04T00:00:00Z".to_owned(), format!("objects of {run_id}"))]),
+        seen: None,
+        forgotten: None,
     }
 }
 

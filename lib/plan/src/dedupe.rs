@@ -9,9 +9,11 @@
 mod decide;
 mod facts;
 mod mark;
+mod pending;
 mod plan;
 
-pub use decide::{FILES_PER_RUN_MAX, decide, pending_since};
+pub use decide::{FILES_PER_RUN_MAX, decide};
 pub use facts::{AppliedRun, Facts, LeftOut, RawFile, Request, TableFacts, TargetFile};
 pub use mark::PartitionMark;
+pub use pending::{Forgotten, Found, LATE_FILES_MAX, Memory, PendingFiles, Seen, window_start};
 pub use plan::{DedupePlan, MayRewrite, PartitionPlan, Refusal, RunPlan};

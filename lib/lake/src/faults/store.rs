@@ -24,6 +24,25 @@ impl FaultyStore {
     pub(super) fn new(inner: Arc<dyn ObjectStore>, faults: Faults, deletes_per_request: usize) -> Self {
         Self { inner, faults, deletes_per_request }
     }
+
+    fn stepped_list(
+        &self,
+        prefix: Option<&Path>,
+        objects: BoxStream<'static, Result<ObjectMeta>>,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        let faults = self.faults.clone();
+        let what = format!("list {}", prefix.cloned().unwrap_or_default());
+        stream::once(async move {
+            match faults.step(&what) {
+                Err(failure) => stream::once(async { Err(failed(failure)) }).boxed(),
+                Ok(false) => objects,
+                // A later page fails.
+                Ok(true) => objects.chain(stream::once(async { Err(failed(unavailable())) })).boxed(),
+            }
+        })
+        .flatten()
+        .boxed()
+    }
 }
 
 impl fmt::Display for FaultyStore {
@@ -81,18 +100,11 @@ impl ObjectStore for FaultyStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        let (objects, faults) = (self.inner.list(prefix), self.faults.clone());
-        let what = format!("list {}", prefix.cloned().unwrap_or_default());
-        stream::once(async move {
-            match faults.step(&what) {
-                Err(failure) => stream::once(async { Err(failed(failure)) }).boxed(),
-                Ok(false) => objects,
-                // A later page fails.
-                Ok(true) => objects.chain(stream::once(async { Err(failed(unavailable())) })).boxed(),
-            }
-        })
-        .flatten()
-        .boxed()
+        self.stepped_list(prefix, self.inner.list(prefix))
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.stepped_list(prefix, self.inner.list_with_offset(prefix, offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

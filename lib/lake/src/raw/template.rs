@@ -1,17 +1,22 @@
 //! Path templates of the raw zone: `s3://bucket/telemetry/{yyyy}/{MM}/{dd}/{HH}/`, pure.
 
-use std::collections::HashSet;
+mod pattern;
+
+use std::{collections::HashSet, fmt};
 
 use jiff::{Timestamp, ToSpan, civil, tz::TimeZone};
 
-use super::RawInterval;
+use super::{IgnoredReason, RawInterval, ignored};
 use crate::{Error, Location, Result};
+use pattern::{Numbers, Pattern};
 
 /// Where raw files of a time lie. The path's time is civil time in a declared zone.
 #[derive(Debug, Clone)]
 pub struct RawTemplate {
     text: String,
-    parts: Vec<Part>,
+    /// As locations of a list are spelled, with a slash at its end.
+    root: String,
+    pattern: Pattern,
     granularity: Granularity,
     time_zone: TimeZone,
 }
@@ -20,43 +25,82 @@ pub struct RawTemplate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the words are the documentation")]
 pub enum Granularity {
-    Hour,
-    Day,
-    Month,
     Year,
+    Month,
+    Day,
+    Hour,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
-    Literal(String),
-    Year,
-    Month,
-    Day,
-    Hour,
+/// Where a location lies, by a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place<'l> {
+    /// In a partition.
+    In {
+        /// Its time.
+        partition: RawInterval,
+        /// The path in there.
+        below: &'l str,
+        /// Why the folder is no input, where a `*` stands for a name that is none.
+        hidden: Option<IgnoredReason>,
+    },
+    /// Below the root, and in no partition.
+    NoPartition,
+    /// Below the root, where a time would be that the calendar or the zone's clock does not have.
+    NoSuchTime,
+    /// Elsewhere.
+    Outside,
+}
+
+/// What to list for an interval.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Look {
+    /// A folder and all below it.
+    Deep(String),
+    /// What lies directly in the folder of a day of which hours are looked at.
+    Shallow { folder: String, date: civil::Date },
 }
 
 /// More folders than this are not listed in one go: ten years of hours.
-const PARTITIONS_MAX: usize = 90_000;
+const LOOKS_MAX: usize = 90_000;
+
+impl Granularity {
+    pub(super) const ALL: [Self; 4] = [Self::Year, Self::Month, Self::Day, Self::Hour];
+}
+
+impl fmt::Display for Granularity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Year => "year",
+            Self::Month => "month",
+            Self::Day => "day",
+            Self::Hour => "hour",
+        })
+    }
+}
 
 impl RawTemplate {
-    /// Reads a template. It must hold `{yyyy}` and may hold `{MM}`, `{dd}` and `{HH}`, each with the coarser ones.
+    /// Reads a template. It must hold `{yyyy}` and may hold month, day and hour, each with the coarser ones, and `*`.
     pub fn parse(text: &str, time_zone: TimeZone) -> Result<Self> {
         let refuse = |reason: String| Error::Template { template: text.to_owned(), reason };
-        let parts = parts(text).map_err(refuse)?;
-        let has = |part| parts.contains(&part);
-        let granularity = match (has(Part::Year), has(Part::Month), has(Part::Day), has(Part::Hour)) {
-            (true, true, true, true) => Granularity::Hour,
-            (true, true, true, false) => Granularity::Day,
-            (true, true, false, false) => Granularity::Month,
-            (true, false, false, false) => Granularity::Year,
-            (false, ..) => return Err(refuse("it has no {yyyy}: write for example {yyyy}/{MM}/{dd}/{HH}/".to_owned())),
-            _ => return Err(refuse("{HH} needs {dd}, {dd} needs {MM}".to_owned())),
-        };
-        let template = Self { text: text.to_owned(), parts, granularity, time_zone };
+        let fixed = text.find(['{', '}', '*']).map_or(text, |special| &text[..special]);
+        let (root, below) = text.split_at(fixed.rfind('/').map_or(0, |slash| slash + 1));
+        let pattern = Pattern::parse(below).map_err(refuse)?;
+        let granularity = pattern.granularity().ok_or_else(|| {
+            refuse(match pattern.has_year() {
+                true => "an hour needs a day, a day needs a month".to_owned(),
+                false => "it has no {yyyy}: write for example {yyyy}/{MM}/{dd}/{HH}/".to_owned(),
+            })
+        })?;
         // What cannot be a location for one time cannot be one for any.
-        Location::parse(&template.folder(civil::datetime(2000, 1, 1, 0, 0, 0, 0)))
-            .map_err(|error| refuse(error.to_string()))?;
-        Ok(template)
+        let sample = format!("{root}{}", below.replace(['{', '}'], "").replace('*', "x"));
+        Location::parse(&sample).map_err(|error| refuse(error.to_string()))?;
+        let root =
+            Location::parse(if root.is_empty() { "." } else { root }).map_err(|error| refuse(error.to_string()))?;
+        let mut root = root.to_string();
+        if !root.ends_with('/') {
+            root.push('/');
+        }
+        Ok(Self { text: text.to_owned(), root, pattern, granularity, time_zone })
     }
 
     /// As it was written.
@@ -74,35 +118,39 @@ impl RawTemplate {
         self.granularity
     }
 
-    /// The folder that everything lies in, whatever its time.
+    /// The folder that everything lies in, whatever its time; with a slash at its end.
     pub fn root(&self) -> &str {
-        let fixed = self.text.split('{').next().unwrap_or_default();
-        fixed.rfind('/').map_or(fixed, |slash| &fixed[..=slash])
+        &self.root
     }
 
-    /// The partition that a location lies in, and its path there: what [`Self::prefixes`] says the other way round.
-    pub fn arrival<'l>(&self, location: &'l str) -> Option<(RawInterval, &'l str)> {
-        let mut rest = location;
-        let (mut year, mut month, mut day, mut hour) = (None, 1, 1, 0);
-        for part in &self.parts {
-            let mut number = |digits: usize| {
-                let (number, after) = rest.split_at_checked(digits)?;
-                rest = after;
-                number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.parse::<i16>().ok())?
-            };
-            match part {
-                Part::Literal(text) => rest = rest.strip_prefix(text.as_str())?,
-                Part::Year => year = Some(number(4)?),
-                Part::Month => month = number(2)?.try_into().ok()?,
-                Part::Day => day = number(2)?.try_into().ok()?,
-                Part::Hour => hour = number(2)?.try_into().ok()?,
-            }
-        }
-        // A template without a slash at its end means folders all the same.
-        let below = if self.text.ends_with('/') { rest } else { rest.strip_prefix('/')? };
-        let civil = civil::Date::new(year?, month, day).ok()?.to_datetime(civil::Time::new(hour, 0, 0, 0).ok()?);
+    /// Whether all files of a partition come after each other in a list that is sorted.
+    pub fn is_contiguous(&self) -> bool {
+        self.pattern.is_contiguous()
+    }
+
+    /// Where a location lies. An invalid date is never another day.
+    pub fn place<'l>(&self, location: &'l str) -> Place<'l> {
+        let Some(path) = location.strip_prefix(&self.root) else { return Place::Outside };
+        let Some(fit) = self.pattern.fit(path) else { return Place::NoPartition };
+        let Some(partition) = self.partition_of_numbers(fit.numbers) else { return Place::NoSuchTime };
+        let hidden = fit.named.iter().find_map(|name| match *name {
+            // As a folder: the file's own name is judged with what lies below.
+            name if std::ptr::eq(name, fit.below) => None,
+            name => ignored(&format!("{name}/x"), 1),
+        });
+        Place::In { partition, below: fit.below, hidden }
+    }
+
+    fn partition_of_numbers(&self, numbers: Numbers) -> Option<RawInterval> {
+        let number = |field| i8::try_from(numbers.get(field)).ok();
+        let (month, day) = (number(Granularity::Month)?, number(Granularity::Day)?);
+        let date = civil::Date::new(numbers.get(Granularity::Year), month, day).ok()?;
+        let civil = date.to_datetime(civil::Time::new(number(Granularity::Hour)?, 0, 0, 0).ok()?);
         let start = civil.to_zoned(self.time_zone.clone()).ok()?.timestamp();
-        Some((self.partition(start).ok()?, below))
+        // An hour that the clock skips is read as a later one, which has a name of its own.
+        let (begins, start) = self.partition_of(start).ok()?;
+        (begins == civil).then_some(())?;
+        Some(RawInterval { start, end: self.next(civil).ok()? })
     }
 
     /// The interval of a day in the template's zone: 23 or 25 hours where the clock changes.
@@ -113,40 +161,85 @@ impl RawTemplate {
         Ok(RawInterval { start, end })
     }
 
-    /// The folders whose time begins in the interval, each with its start. Folder and start rise together.
+    /// What must be listed to see everything of an interval, whole days with what lies directly in them.
     ///
-    /// An interval that cuts a folder in two is an error: its files cannot be told apart by when they arrived.
-    pub fn prefixes(&self, interval: RawInterval) -> Result<Vec<(String, Timestamp)>> {
+    /// An interval that cuts a partition in two is an error: its files cannot be told apart by when they arrived.
+    pub(super) fn looks(&self, interval: RawInterval) -> Result<Vec<Look>> {
+        let refuse = |reason: String| Error::Interval { interval: interval.to_string(), reason };
+        let calendar = |error: jiff::Error| refuse(error.to_string());
+        self.check(interval)?;
+        let mut looks = Vec::new();
+        let mut seen = HashSet::new();
+        let mut instant = interval.start;
+        while instant < interval.end {
+            if looks.len() >= LOOKS_MAX {
+                return Err(refuse(format!("it has more than {LOOKS_MAX} folders; take a shorter one")));
+            }
+            let civil = self.partition_of(instant).map_err(calendar)?.0;
+            let (length, next) = self.longest(instant, civil, interval.end).map_err(calendar)?;
+            let folder = |length| format!("{}{}", self.root, self.pattern.folder(civil, length));
+            let tells = |length| self.pattern.folders_tell(length);
+            let is_part = length == Granularity::Hour && [length, Granularity::Day].map(tells) == [true; 2];
+            let day = is_part.then(|| Look::Shallow { folder: folder(Granularity::Day), date: civil.date() });
+            for look in day.into_iter().chain([Look::Deep(folder(length))]) {
+                if seen.insert(look.clone()) {
+                    looks.push(look);
+                }
+            }
+            instant = next;
+        }
+        Ok(looks)
+    }
+
+    /// The longest span that begins at an instant, ends before `end` and has folders of its own; and when it ends.
+    fn longest(
+        &self,
+        instant: Timestamp,
+        civil: civil::DateTime,
+        end: Timestamp,
+    ) -> Result<(Granularity, Timestamp), jiff::Error> {
+        for length in Granularity::ALL.into_iter().filter(|length| *length < self.granularity) {
+            if truncated(civil, length) == civil && self.pattern.folders_tell(length) {
+                let begins = civil.to_zoned(self.time_zone.clone())?.timestamp();
+                let next = self.after(civil, length)?;
+                if begins == instant && next <= end {
+                    return Ok((length, next));
+                }
+            }
+        }
+        Ok((self.granularity, self.next(civil)?))
+    }
+
+    /// Whether a folder in the folder of a day holds hours that the day has.
+    pub(super) fn has_hours(&self, folder: &str, date: civil::Date) -> bool {
+        (0..24).any(|hour| {
+            let civil = date.at(hour, 0, 0, 0);
+            let hours = self.pattern.folder(civil, Granularity::Hour);
+            let exists = || {
+                let start = civil.to_zoned(self.time_zone.clone()).ok()?.timestamp();
+                Some(self.partition_of(start).ok()?.0 == civil)
+            };
+            folder.strip_prefix(&self.root).is_some_and(|folder| hours.starts_with(folder)) && exists() == Some(true)
+        })
+    }
+
+    /// Refuses an interval that is empty or cuts a partition in two.
+    pub(super) fn check(&self, interval: RawInterval) -> Result<()> {
         let refuse = |reason: String| Error::Interval { interval: interval.to_string(), reason };
         if interval.start >= interval.end {
             return Err(refuse("its end is not after its start".to_owned()));
         }
-        let calendar = |error: jiff::Error| refuse(error.to_string());
         for (name, instant) in [("start", interval.start), ("end", interval.end)] {
-            let begins = self.partition_of(instant).map_err(calendar)?.1;
+            let begins = self.partition_of(instant).map_err(|error| refuse(error.to_string()))?.1;
             if begins != instant {
-                let granularity = format!("{:?}", self.granularity).to_lowercase();
+                let granularity = self.granularity;
                 return Err(refuse(format!(
                     "its {name} cuts a folder of {} in two; choose the start of a {granularity}, such as {begins}",
                     self.text
                 )));
             }
         }
-        let mut folders = Vec::new();
-        let mut seen = HashSet::new();
-        let mut instant = interval.start;
-        while instant < interval.end {
-            if folders.len() == PARTITIONS_MAX {
-                return Err(refuse(format!("it has more than {PARTITIONS_MAX} folders; take a shorter one")));
-            }
-            let (civil, begins) = self.partition_of(instant).map_err(calendar)?;
-            let folder = self.folder(civil);
-            if begins >= interval.start && seen.insert(folder.clone()) {
-                folders.push((folder, begins));
-            }
-            instant = self.next(civil).map_err(calendar)?;
-        }
-        Ok(folders)
+        Ok(())
     }
 
     /// The partition that an instant falls in: from its start to the start of the next one. Where the clock goes back, the
@@ -160,19 +253,17 @@ impl RawTemplate {
     /// The partition an instant falls in: its civil start, and the first instant of that name. When the clock goes
     /// back, two hours share one name and so one folder, which begins with the first of them.
     fn partition_of(&self, instant: Timestamp) -> Result<(civil::DateTime, Timestamp), jiff::Error> {
-        let local = instant.to_zoned(self.time_zone.clone()).datetime();
-        let start = match self.granularity {
-            Granularity::Hour => local.date().at(local.hour(), 0, 0, 0),
-            Granularity::Day => local.date().at(0, 0, 0, 0),
-            Granularity::Month => local.date().first_of_month().at(0, 0, 0, 0),
-            Granularity::Year => local.date().first_of_year().at(0, 0, 0, 0),
-        };
+        let start = truncated(instant.to_zoned(self.time_zone.clone()).datetime(), self.granularity);
         Ok((start, start.to_zoned(self.time_zone.clone())?.timestamp()))
     }
 
     /// The start of the next partition: where the clock goes forward, of the first one that exists.
     fn next(&self, civil: civil::DateTime) -> Result<Timestamp, jiff::Error> {
-        let next = match self.granularity {
+        self.after(civil, self.granularity)
+    }
+
+    fn after(&self, civil: civil::DateTime, length: Granularity) -> Result<Timestamp, jiff::Error> {
+        let next = match length {
             Granularity::Hour => civil.checked_add(1.hour())?,
             Granularity::Day => civil.checked_add(1.day())?,
             Granularity::Month => civil.checked_add(1.month())?,
@@ -180,45 +271,16 @@ impl RawTemplate {
         };
         Ok(next.to_zoned(self.time_zone.clone())?.timestamp())
     }
+}
 
-    fn folder(&self, time: civil::DateTime) -> String {
-        let part = |part: &Part| match part {
-            Part::Literal(text) => text.clone(),
-            Part::Year => format!("{:04}", time.year()),
-            Part::Month => format!("{:02}", time.month()),
-            Part::Day => format!("{:02}", time.day()),
-            Part::Hour => format!("{:02}", time.hour()),
-        };
-        let mut folder: String = self.parts.iter().map(part).collect();
-        if !folder.ends_with('/') {
-            folder.push('/');
-        }
-        folder
+fn truncated(local: civil::DateTime, length: Granularity) -> civil::DateTime {
+    match length {
+        Granularity::Hour => local.date().at(local.hour(), 0, 0, 0),
+        Granularity::Day => local.date().at(0, 0, 0, 0),
+        Granularity::Month => local.date().first_of_month().at(0, 0, 0, 0),
+        Granularity::Year => local.date().first_of_year().at(0, 0, 0, 0),
     }
 }
 
-fn parts(text: &str) -> Result<Vec<Part>, String> {
-    let mut parts = Vec::new();
-    let mut rest = text;
-    while let Some((literal, after)) = rest.split_once('{') {
-        let (name, after) = after.split_once('}').ok_or("a `{` is not closed")?;
-        if !literal.is_empty() {
-            parts.push(Part::Literal(literal.to_owned()));
-        }
-        parts.push(match name {
-            "yyyy" => Part::Year,
-            "MM" => Part::Month,
-            "dd" => Part::Day,
-            "HH" => Part::Hour,
-            _ => return Err(format!("{{{name}}} is not known; there are {{yyyy}}, {{MM}}, {{dd}} and {{HH}}")),
-        });
-        rest = after;
-    }
-    if rest.contains('}') {
-        return Err("a `}` was never opened".to_owned());
-    }
-    if !rest.is_empty() {
-        parts.push(Part::Literal(rest.to_owned()));
-    }
-    Ok(parts)
-}
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use contract::ColdClass;
 use jiff::Timestamp;
+use object_store::ObjectMeta;
 use plan::{prices::RestoreTier, tier::RestoreState};
 
 use super::{
@@ -46,6 +47,19 @@ pub struct Classes {
     client: Client,
     requests: Arc<Requests>,
     wrapper: Option<Arc<dyn StoreWrapper>>,
+}
+
+impl ClassedObject {
+    /// As lists without classes have it; `None` when its key is no path.
+    pub(crate) fn meta(&self) -> Option<ObjectMeta> {
+        Some(ObjectMeta {
+            location: Location::parse(&self.location).ok()?.path().ok()?,
+            last_modified: std::time::SystemTime::from(self.modified).into(),
+            size: self.bytes,
+            e_tag: Some(self.etag.clone()).filter(|etag| !etag.is_empty()),
+            version: None,
+        })
+    }
 }
 
 impl fmt::Debug for Classes {

@@ -310,3 +310,40 @@ fn debug_shows_no_secrets() {
     assert!(shown.contains("us-east-1"));
     assert!(!shown.contains(SECRET) && !shown.contains(TOKEN) && !shown.contains("AKIATEST"), "{shown}");
 }
+
+/// What a look at a whole raw zone asks for: a page of 1,000 objects at a time, however old the folders are.
+#[tokio::test]
+async fn a_raw_zone_is_listed_by_what_is_there() {
+    use crate::raw::{Beside, IgnoredReason, RawTemplate, sweep};
+    let keep = tempfile::tempdir().unwrap();
+    let write = |path: String| {
+        let path = keep.path().join("zone/raw").join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "x").unwrap();
+    };
+    // Eighteen months ago the last file came, in 1970 a device had no clock, and one of 2099 will have none.
+    for hour in 0..24 {
+        write(format!("2024/06/04/{hour:02}/a.parquet"));
+    }
+    for stray in
+        ["1970/01/01/00/a.parquet", "2099/12/31/23/a.parquet", "2024/06/04/a.parquet", "2024/06/31/00/a.parquet"]
+    {
+        write(stray.to_owned());
+    }
+    let storage = storage(server(keep.path()).await);
+    let template = RawTemplate::parse("s3://zone/raw/{yyyy}/{MM}/{dd}/{HH}/", jiff::tz::TimeZone::UTC).unwrap();
+    let mut files = Vec::new();
+    let see = |file: crate::raw::RawFile, _| {
+        files.push(file.location);
+        Ok(())
+    };
+    let rest = sweep(&storage, &template, &Beside::default(), None, see).await.unwrap();
+    assert_eq!(storage.requests(), RequestCounts { list: 1, ..RequestCounts::default() });
+    assert_eq!((files.len(), files.is_sorted()), (26, true));
+    assert_eq!(rest.counts, [(IgnoredReason::NoPartition, 1), (IgnoredReason::NoSuchTime, 1)].into());
+
+    // A day is one request, too.
+    let day = template.day(jiff::civil::date(2024, 6, 4)).unwrap();
+    let listing = crate::raw::list(&storage, &template, day, &Beside::default()).await.unwrap();
+    assert_eq!((listing.files.len(), listing.ignored.len(), storage.requests().list), (24, 1, 2));
+}

@@ -34,6 +34,20 @@ impl Sealed {
         Arc::new(Self { inner, requests, is_local })
     }
 
+    /// A list, each of whose pages is a request.
+    fn counted(&self, list: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let (requests, is_local) = (self.requests.clone(), self.is_local);
+        count(&self.requests.list);
+        let mut listed: usize = 0;
+        let counted = list.inspect_ok(move |_| {
+            listed += 1;
+            if !is_local && listed.is_multiple_of(PAGE_OBJECTS) {
+                count(&requests.list);
+            }
+        });
+        counted.map_err(move |error| if is_local { error } else { sealed(error) }).boxed()
+    }
+
     /// Local errors hold nothing but paths, and their `io::Error` is still wanted.
     fn seal(&self, error: Error) -> Error {
         if self.is_local { error } else { sealed(error) }
@@ -100,16 +114,11 @@ impl ObjectStore for Sealed {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        let (requests, is_local) = (self.requests.clone(), self.is_local);
-        count(&requests.list);
-        let mut listed: usize = 0;
-        let counted = self.inner.list(prefix).inspect_ok(move |_| {
-            listed += 1;
-            if !is_local && listed.is_multiple_of(PAGE_OBJECTS) {
-                count(&requests.list);
-            }
-        });
-        counted.map_err(move |error| if is_local { error } else { sealed(error) }).boxed()
+        self.counted(self.inner.list(prefix))
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.counted(self.inner.list_with_offset(prefix, offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::{
     Interval,
@@ -16,14 +16,11 @@ use crate::{
 /// Most raw files that one run takes in. `--pending` leaves the rest to the next run; an interval with more is refused.
 pub const FILES_PER_RUN_MAX: usize = 50_000;
 
-/// Where nothing else is declared, `--pending` looks this far behind the newest applied partition.
-const LATENESS_DEFAULT: SignedDuration = SignedDuration::from_hours(24);
-
 /// Decides what a run does.
 pub fn decide(facts: &Facts) -> DedupePlan {
     let mut files: Vec<&RawFile> = facts.files.iter().filter(|file| is_asked_for(&facts.request, file)).collect();
     files.sort_by(|a, b| (a.arrival, &a.key).cmp(&(b.arrival, &b.key)));
-    if files.is_empty() {
+    if files.is_empty() && facts.settled == 0 {
         return DedupePlan::Nothing { reason: nothing(facts) };
     }
     match facts.request {
@@ -32,18 +29,6 @@ pub fn decide(facts: &Facts) -> DedupePlan {
         Request::Pending => decide_pending(facts, files),
         Request::Replay => decide_replay(facts, files),
     }
-}
-
-/// From when on `--pending` must list the raw zone; `None` for all of it.
-pub fn pending_since(
-    marks: &BTreeMap<Timestamp, PartitionMark>,
-    lateness: Option<contract::Duration>,
-) -> Option<Timestamp> {
-    let newest = *marks.keys().next_back()?;
-    let lateness = lateness.map_or(LATENESS_DEFAULT, |lateness| {
-        SignedDuration::from_secs(lateness.seconds.try_into().unwrap_or(i64::MAX))
-    });
-    Some(newest.checked_sub(lateness).unwrap_or(Timestamp::MIN))
 }
 
 fn is_asked_for(request: &Request, file: &RawFile) -> bool {
@@ -61,8 +46,7 @@ fn nothing(facts: &Facts) -> String {
     };
     match facts.request {
         Request::Interval(interval) => format!("no raw files in {interval}{left_out}"),
-        Request::Pending if facts.marks.is_empty() => format!("no raw files{left_out}"),
-        Request::Pending => format!("no raw files since the ledger's newest partition{left_out}"),
+        Request::Pending => format!("no raw files{left_out}"),
         Request::Replay => format!("no files in the folder{left_out}"),
     }
 }
@@ -127,7 +111,7 @@ fn counted_twice(facts: &Facts, files: &[&RawFile]) -> Option<String> {
                 "files of raw partition {start} that are in the table have changed or gone since, and without a key their \
                  rows cannot be found: delete what the table has of them, then take the partition with --replay"
             )),
-            None if facts.forgotten_before.is_some_and(|limit| start < limit) => Some(format!(
+            None if facts.forgotten.has(start) => Some(format!(
                 "the ledger no longer knows whether raw partition {start} is in the table, and without a key its rows \
                  could be there twice: check, then take it with --replay"
             )),
@@ -136,7 +120,7 @@ fn counted_twice(facts: &Facts, files: &[&RawFile]) -> Option<String> {
     })
 }
 
-/// Of the pending window, only what is not in the table yet.
+/// Of what lies in the raw zone, only what is not in the table yet.
 fn decide_pending(facts: &Facts, files: Vec<&RawFile>) -> DedupePlan {
     if !facts.is_keyed
         && let Some(reason) = counted_twice(facts, &files)
@@ -146,13 +130,15 @@ fn decide_pending(facts: &Facts, files: Vec<&RawFile>) -> DedupePlan {
     let applied = applied_keys(facts, &files, |_| true);
     let is_new = |file: &&RawFile| !applied.contains(file.key.as_str());
     let mut pending: Vec<_> = files.iter().copied().filter(is_new).collect();
+    let settled = usize::try_from(facts.settled).unwrap_or(usize::MAX);
     if pending.is_empty() {
         return DedupePlan::AlreadyApplied {
             run_id: facts.runs.first().map(|run| run.run_id.clone()),
-            reason: format!("{} seen, none of them new", count(files.len(), "raw file")),
+            reason: format!("{} seen, none of them new", count(files.len() + settled, "raw file")),
         };
     }
     let mut reasons = vec![format!("{} not in the table yet", count(pending.len(), "raw file"))];
+    let is_all = pending.len() <= FILES_PER_RUN_MAX;
     if pending.len() > FILES_PER_RUN_MAX {
         // Whole partitions only: the ledger speaks of partitions, and a cut one would look applied.
         let cut = pending[FILES_PER_RUN_MAX].arrival;
@@ -178,7 +164,13 @@ fn decide_pending(facts: &Facts, files: Vec<&RawFile>) -> DedupePlan {
     }
     let interval = taken.iter().filter_map(|file| file.arrival).reduce(|a, b| a.hull(&b));
     let marks = marks(facts, &files);
-    run(facts, interval, taken, marks, reasons)
+    let mut plan = run(facts, interval, taken, marks, reasons);
+    if let DedupePlan::Run(plan) = &mut plan
+        && is_all
+    {
+        plan.seen.clone_from(&facts.seen);
+    }
+    plan
 }
 
 /// A folder is known by the digest of all its files.
@@ -261,6 +253,7 @@ fn run(
             false => marks.keys().map(|start| (*start, facts.marks.get(start).cloned())).collect(),
         },
         marks,
+        seen: None,
         contract_digest: facts.contract_digest.clone(),
         partitions: partitions(&files),
         event_time,

@@ -6,7 +6,11 @@ use contract::{NewColumns, TableName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Interval, columns::UnknownColumn, dedupe::PartitionMark};
+use crate::{
+    Interval,
+    columns::UnknownColumn,
+    dedupe::{Forgotten, PartitionMark, Seen},
+};
 
 /// Everything that decides what a run does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,16 +25,21 @@ pub struct Facts {
     pub is_keyed: bool,
     /// The table; `None` when it does not exist yet.
     pub table_state: Option<TableFacts>,
-    /// Raw files of the requested interval, of the pending window, or of the folder to replay, in any order.
+    /// Raw files of the requested interval, of partitions in which something is pending, or of the folder to replay, in any
+    /// order.
     pub files: Vec<RawFile>,
+    /// Further files of the raw zone, of which `--pending` knows that they are in the table.
+    pub settled: u64,
+    /// What a run that looked at the whole raw zone notes in the ledger.
+    pub seen: Option<Seen>,
     /// Objects that the listing left out on purpose.
     pub left_out: Vec<LeftOut>,
     /// Runs of the ledger, newest first.
     pub runs: Vec<AppliedRun>,
     /// What the ledger says of raw partitions, by their start.
     pub marks: BTreeMap<Timestamp, PartitionMark>,
-    /// The ledger is full: what it may have known of raw partitions before this one is forgotten.
-    pub forgotten_before: Option<Timestamp>,
+    /// What the ledger may have known of raw partitions without a mark.
+    pub forgotten: Forgotten,
     /// What the contract says of columns it does not know.
     pub new_columns: NewColumns,
     /// Such columns in the raw files.
@@ -45,7 +54,7 @@ pub struct Facts {
 pub enum Request {
     /// The raw partitions that start in this interval.
     Interval(Interval),
-    /// What has arrived since the ledger.
+    /// What no run has taken.
     Pending,
     /// All files of a folder that lies outside the raw zone: repaired rows.
     Replay,

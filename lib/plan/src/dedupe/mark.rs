@@ -43,6 +43,13 @@ impl PartitionMark {
         };
         if digest(first) == self.input_digest { first.to_vec() } else { Vec::new() }
     }
+
+    /// Those of a partition's files that the mark, where there is one, does not vouch for.
+    pub(super) fn new_files<'a>(mark: Option<&Self>, files: &'a [RawFile]) -> Vec<&'a RawFile> {
+        let all: Vec<_> = files.iter().collect();
+        let applied = mark.map(|mark| mark.applied(&all)).unwrap_or_default();
+        all.into_iter().filter(|file| !applied.iter().any(|other| other.key == file.key)).collect()
+    }
 }
 
 /// Digest of files by key, version and size.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Interval,
     columns::ColumnDecision,
-    dedupe::{LeftOut, PartitionMark, RawFile, decide::count},
+    dedupe::{LeftOut, PartitionMark, RawFile, Seen, decide::count},
 };
 
 /// What sort of reason keeps a run from starting.
@@ -75,6 +75,9 @@ pub struct RunPlan {
     /// What the ledger said of those partitions when this was decided. A table without a key takes the files only while it
     /// still says so; empty for one with a key.
     pub expected_marks: BTreeMap<Timestamp, Option<PartitionMark>>,
+    /// For the ledger: what lies in the raw zone, once all of it is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
     /// For the ledger.
     pub contract_digest: String,
     /// The raw partitions they lie in, oldest first.

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use contract::Duration;
 use jiff::Timestamp;
 
-use crate::dedupe::{PartitionMark, RawFile, pending_since};
+use crate::dedupe::{Forgotten, PartitionMark, RawFile, window_start};
 
 /// Whether the rows of a raw file are in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
     /// They are, and so are those of the files beside it.
     Yes,
-    /// They are, and `--pending` looks at its partition again.
+    /// They are, and files still arrive in its partition as usual.
     LookedAtAgain,
     /// They are, and those of another file of its partition are not.
     Beside,
@@ -27,10 +27,12 @@ pub enum Taken {
 pub struct Partitions {
     /// What it says of each, by its start.
     pub marks: BTreeMap<Timestamp, PartitionMark>,
-    /// What it may have known of partitions before this one is forgotten.
-    pub forgotten_before: Option<Timestamp>,
-    /// How far `--pending` looks back.
+    /// What it may have known of partitions without a mark.
+    pub forgotten: Forgotten,
+    /// How long after their time files of a partition still arrive as usual.
     pub lateness: Option<Duration>,
+    /// The time.
+    pub now: Timestamp,
     /// A person has said that what the ledger has forgotten is in the table.
     pub forgotten_is_taken: bool,
 }
@@ -59,9 +61,8 @@ impl Partitions {
 
     fn one(&self, start: Option<Timestamp>, is_applied: bool, is_whole: bool) -> Taken {
         let Some(start) = start else { return Taken::No };
-        let is_forgotten =
-            !self.marks.contains_key(&start) && self.forgotten_before.is_some_and(|before| start < before);
-        let is_looked_at = pending_since(&self.marks, self.lateness).is_some_and(|since| since <= start);
+        let is_forgotten = !self.marks.contains_key(&start) && self.forgotten.has(start);
+        let is_looked_at = window_start(&self.marks, self.lateness, self.now).is_some_and(|since| since <= start);
         match (is_applied, is_whole) {
             (false, _) if is_forgotten && self.forgotten_is_taken => Taken::Yes,
             (false, _) if is_forgotten => Taken::Forgotten,

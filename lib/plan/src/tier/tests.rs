@@ -422,10 +422,12 @@ fn a_ledger_says_what_is_taken() {
     let files = [file(1, "a", 1), file(2, "a", 1), file(2, "b", 2), file(3, "a", 1), file(4, "a", 1), file(9, "a", 1)];
     let mark = |files: &[&RawFile]| PartitionMark::of(files, "c");
     let start = |hour: i64| Timestamp::from_second(hour * 3_600).unwrap();
+    let before = |hour| crate::dedupe::Forgotten { before: Some(start(hour)), ..Default::default() };
     let mut partitions = Partitions {
         marks: [(start(2), mark(&[&files[1]])), (start(3), mark(&[&files[3]])), (start(9), mark(&[&files[5]]))].into(),
-        forgotten_before: Some(start(2)),
+        forgotten: before(2),
         lateness: Some(Duration { seconds: 3_600 }),
+        now: start(9),
         forgotten_is_taken: false,
     };
     use Taken::*;
@@ -439,13 +441,13 @@ fn a_ledger_says_what_is_taken() {
     assert_eq!(without(&|of| drop(of.marks.insert(start(20), mark(&[]))))[5], Yes);
     assert_eq!(without(&|of| drop(of.marks.insert(start(2), mark(&[&files[1], &files[2]]))))[1..3], [Yes, Yes]);
     assert_eq!(without(&|of| drop(of.marks.insert(start(4), mark(&[&files[4]]))))[4], Yes);
-    assert_eq!(without(&|of| of.forgotten_before = Some(start(1)))[0], No);
-    assert_eq!(without(&|of| of.forgotten_before = Some(start(3)))[1..3], [Beside, No], "what is marked is remembered");
+    assert_eq!(without(&|of| of.forgotten = before(1))[0], No);
+    assert_eq!(without(&|of| of.forgotten = before(3))[1..3], [Beside, No], "what is marked is remembered");
     let back_to_three = Some(Duration { seconds: 6 * 3_600 });
     assert_eq!(without(&|of| of.lateness = back_to_three)[3], LookedAtAgain);
     partitions.forgotten_is_taken = true;
     assert_eq!(partitions.taken(&files)[0], Yes);
-    partitions.forgotten_before = None;
+    partitions.forgotten = Default::default();
     assert_eq!(partitions.taken(&files)[0], No);
     assert_eq!(Partitions::default().taken(&files), [No; 6]);
 }

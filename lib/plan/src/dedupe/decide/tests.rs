@@ -5,7 +5,7 @@ use jiff::ToSpan;
 
 use super::*;
 use crate::columns::UnknownColumn;
-use crate::dedupe::{LeftOut, TableFacts};
+use crate::dedupe::{Forgotten, LeftOut, Seen, TableFacts};
 
 /// `hour` counts from 2025-06-01T00Z.
 fn time(hour: i64) -> Timestamp {
@@ -62,10 +62,12 @@ fn facts(request: Request, files: &[RawFile], ledger: Ledger) -> Facts {
         is_keyed: true,
         table_state: Some(TableFacts { snapshot_id: Some(7), rows: Some(10) }),
         files: files.to_vec(),
+        settled: 0,
+        seen: None,
         left_out: Vec::new(),
         runs: ledger.runs,
         marks: ledger.marks,
-        forgotten_before: None,
+        forgotten: Forgotten::default(),
         new_columns: NewColumns::Discard,
         unknown_columns: Vec::new(),
         target_files: Vec::new(),
@@ -197,6 +199,28 @@ fn pending_with_nothing_new() {
 }
 
 #[test]
+fn pending_counts_what_it_knows_to_be_in_the_table() {
+    let mut facts = facts(Request::Pending, &[], empty());
+    facts.settled = 7;
+    insta::assert_snapshot!(decide(&facts), @"already applied: 7 raw files seen, none of them new");
+}
+
+#[test]
+fn what_was_seen_is_noted_when_all_of_it_is_taken() {
+    let seen = Seen { at: time(9), until: time(8), files: [("2025-06".to_owned(), 1)].into() };
+    let seen_of = |request, files: &[RawFile]| {
+        let facts = Facts { seen: Some(seen.clone()), ..facts(request, files, empty()) };
+        let DedupePlan::Run(plan) = decide(&facts) else { panic!("there is a file") };
+        plan.seen
+    };
+    assert_eq!(seen_of(Request::Pending, &[file("a", 0, 1)]), Some(seen.clone()));
+    assert_eq!(seen_of(day(), &[file("a", 0, 1)]), None);
+    let mut files: Vec<_> = (0..FILES_PER_RUN_MAX).map(|n| file(&format!("a{n}"), 0, 1)).collect();
+    files.push(file("b", 1, 1));
+    assert_eq!(seen_of(Request::Pending, &files), None, "the rest is not taken yet");
+}
+
+#[test]
 fn pending_converges_in_any_order_of_arrival() {
     let mut ledger = empty();
     let mut files = Vec::new();
@@ -224,15 +248,6 @@ fn pending_takes_again_what_another_contract_judged_in_its_interval() {
       because 1 raw file judged by an earlier contract
       take 2025-06-01T01:00:00Z/2025-06-01T02:00:00Z: 2 files, 200 bytes
     ");
-}
-
-#[test]
-fn pending_looks_back_by_the_lateness() {
-    let hours = |hours: u64| Some(contract::Duration { seconds: hours * 3600 });
-    let ledger = applied("run-1", 0, 48, &[file("a", 0, 1), file("b", 47, 1)]);
-    assert_eq!(pending_since(&BTreeMap::new(), hours(48)), None);
-    assert_eq!(pending_since(&ledger.marks, hours(2)), Some(time(45)));
-    assert_eq!(pending_since(&ledger.marks, None), Some(time(23)));
 }
 
 #[test]
@@ -408,7 +423,7 @@ fn without_a_key_a_replaced_file_is_refused() {
 fn without_a_key_what_the_ledger_forgot_is_refused() {
     let files = [file("a", 0, 1), file("b", 10, 1)];
     let mut facts = without_key(day(), &files, applied("run-1", 0, 24, &files[1..]));
-    facts.forgotten_before = Some(time(10));
+    facts.forgotten = Forgotten { before: Some(time(10)), ..Forgotten::default() };
     insta::assert_snapshot!(decide(&facts), @"refused: the ledger no longer knows whether raw partition 2025-06-01T00:00:00Z is in the table, and without a key its rows could be there twice: check, then take it with --replay");
     facts.is_keyed = true;
     assert!(matches!(decide(&facts), DedupePlan::Run(_)));
