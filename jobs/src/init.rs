@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use contract::TableName;
 use engine::observe::{FileToObserve, observe};
+use jiff::tz::TimeZone;
+use lake::raw::{Place, RawTemplate};
 
 use crate::{
     cli::OutputForm,
@@ -78,7 +80,18 @@ impl Init {
                 .with_help("name a folder that holds Parquet files, or a template like raw/{yyyy}/{MM}/{dd}/"));
         }
         let locations: Vec<_> = listing.files.iter().map(|file| file.location.as_str()).collect();
-        let source = template::guess(raw, root, &locations);
+        if let Some(other) = listing.ignored.iter().find(|object| object.reason.is_odd()) {
+            return Err(JobError::new(
+                Kind::Failed,
+                format!(
+                    "{}: {}, and files that the table has removed lie among the others",
+                    other.location, other.reason
+                ),
+            )
+            .with_help("a raw zone holds plain Parquet files; write the table's rows to a folder of their own"));
+        }
+        let mut source = template::guess(raw, root, &locations);
+        source.notes.extend(strays(&source.template, &locations)?);
         let every = listing.files.len().div_ceil(FILES_OBSERVED_MAX).max(1);
         let files: Vec<_> = listing
             .files
@@ -105,15 +118,25 @@ impl Init {
         let files = vec![
             NewFile {
                 path: config.to_owned(),
-                text: config_text(&table, &relative(&source.template, config), source.note.as_deref()),
+                text: config_text(&table, &relative(&source.template, config), &source.notes),
             },
             NewFile { path: folder.join(format!("schemas/{name}.odcs.yaml")), text: contract },
         ];
         let mut notes = guessed.summary;
-        notes.extend(source.note);
+        notes.extend(source.notes);
         notes.extend(observed.unreadable.iter().map(|file| format!("not looked at: {file}")));
         Ok((files, notes))
     }
+}
+
+/// Says how many of the files the template would not take.
+fn strays(template: &str, locations: &[&str]) -> Result<Option<String>> {
+    let parsed = RawTemplate::parse(template, TimeZone::UTC)?;
+    let strays = locations.iter().filter(|location| !matches!(parsed.place(location), Place::In { .. }));
+    let strays: Vec<_> = strays.collect();
+    Ok(strays.first().map(|first| {
+        format!("{} of {} files fit no interval of the template, such as {first}", strays.len(), locations.len())
+    }))
 }
 
 /// Where raw files lie, seen from the current folder.
@@ -138,11 +161,11 @@ fn example(config: &Path, folder: &Path) -> Vec<NewFile> {
 }
 
 /// The example, with its table's section for another table.
-fn config_text(table: &TableName, source: &str, note: Option<&str>) -> String {
+fn config_text(table: &TableName, source: &str, notes: &[String]) -> String {
     let (head, rest) = EXAMPLE_CONFIG.split_once("[table.").unwrap_or((EXAMPLE_CONFIG, ""));
     let tail = rest.split_once("# timezone").map_or("", |(_, tail)| tail);
     let name = table.name();
-    let note = note.map(|note| format!("# guess: {note}\n")).unwrap_or_default();
+    let note: String = notes.iter().map(|note| format!("# guess: {note}\n")).collect();
     format!(
         "{head}[table.\"{table}\"]\ncontract   = \"{name}\"\n{note}source     = {source:?}\nquarantine = \"quarantine/{name}/\"\n# timezone{tail}"
     )
