@@ -72,8 +72,9 @@ impl Source<'_> {
             pending.see(described(&file, arrival));
             Ok(())
         };
-        let rest = raw::sweep(storage, template, &beside, None, see).await?;
-        let found = pending.finish();
+        let after = memory.look_from(self.contract.lateness, now).and_then(|since| template.after(since));
+        let rest = raw::sweep(storage, template, &beside, after.as_deref(), see).await?;
+        let found = if after.is_some() { pending.finish_part() } else { pending.finish() };
         let mut late = Vec::new();
         for partition in &found.late {
             let interval = RawInterval { start: partition.start(), end: partition.end() };
@@ -110,31 +111,28 @@ impl Source<'_> {
         let names: Vec<_> =
             samples.iter().filter(|object| object.reason == reason).map(|object| object.location.as_str()).collect();
         let names = some_of(&names, count);
-        let source = self.template.text();
+        let (source, root) = (self.template.text(), self.template.root());
         let zone = self.template.time_zone().iana_name().unwrap_or("UTC");
-        let said = match reason {
-            IgnoredReason::NoSuchTime => {
-                format!(
-                    "their paths say a time that does not exist in {zone}: {names}; move them, or --replay their folder"
-                )
-            }
-            IgnoredReason::HiveDefault => {
-                format!("they lie in the partition of rows without a value: {names}; --replay their folder takes them")
-            }
+        let why = match reason {
             IgnoredReason::Delta | IgnoredReason::Iceberg | IgnoredReason::Hudi => {
                 return format!(
-                    "{names} below {}: {}, and files that the table has removed are read all the same; a raw zone is \
-                     to hold plain Parquet files",
-                    self.template.root(),
+                    "{names} below {root}: {}, and files that the table has removed are read all the same; a raw zone is to \
+                     hold plain Parquet files",
                     metadata_of(reason),
                 );
             }
-            _ => format!(
-                "their paths do not fit source = {source:?}: {names}; write the template as they lie ({{M}}, {{d}}, {{H}} \
-                 without leading zeros, * for any name), move them, or --replay their folder"
-            ),
+            IgnoredReason::NoSuchTime => format!("paths with a time that does not exist in {zone}"),
+            IgnoredReason::HiveDefault => "the partition of rows without a value".to_owned(),
+            _ => format!("paths that do not fit source = {source:?}"),
         };
-        format!("{} below {} taken by no run, for {said}", file_count(count), is_are(count))
+        let way = match reason {
+            IgnoredReason::NoPartition => {
+                "write the template as they lie ({M}, {d}, {H} without leading zeros, * for any name), or move them"
+            }
+            _ => "move them, or --replay their folder",
+        };
+        let is = if count == 1 { "is" } else { "are" };
+        format!("{} below {root} {is} taken by no run, for {why}: {names}; {way}", file_count(count))
     }
 
     /// Leaves out partitions that must be restored first, where files no longer arrive as usual: they do not keep new ones from
@@ -265,8 +263,4 @@ fn some_of(names: &[&str], count: u64) -> String {
 
 fn file_count(count: u64) -> String {
     if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
-}
-
-fn is_are(count: u64) -> &'static str {
-    if count == 1 { "is" } else { "are" }
 }

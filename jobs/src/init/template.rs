@@ -234,6 +234,9 @@ fn doubts(parts: &[Part]) -> Vec<String> {
     for (padded, unpadded) in unseen {
         notes.push(format!("{padded} was seen from 10 on only: where lower numbers have one digit, write {unpadded}"));
     }
+    if !parts.iter().any(|part| matches!(part, Part::Field(Field::Day, _))) {
+        notes.push("the paths show no day: files are taken by the month or year".to_owned());
+    }
     for part in parts {
         if let Part::Text(name) = part
             && looks_like_time(name)

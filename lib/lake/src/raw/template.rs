@@ -128,6 +128,14 @@ impl RawTemplate {
         self.pattern.is_contiguous()
     }
 
+    /// A location after which, in a sorted list, come all files of partitions from that instant on; `None` where paths are not
+    /// sorted as their times are.
+    pub fn after(&self, instant: Timestamp) -> Option<String> {
+        let civil = self.partition_of(instant).ok()?.0;
+        let start = self.pattern.is_chronological().then(|| self.pattern.start(civil))?;
+        Some(format!("{}{}", self.root, start.trim_end_matches('/')))
+    }
+
     /// Where a location lies. An invalid date is never another day.
     pub fn place<'l>(&self, location: &'l str) -> Place<'l> {
         let Some(path) = location.strip_prefix(&self.root) else { return Place::Outside };
@@ -201,7 +209,7 @@ impl RawTemplate {
         for length in Granularity::ALL.into_iter().filter(|length| *length < self.granularity) {
             if truncated(civil, length) == civil && self.pattern.folders_tell(length) {
                 let begins = civil.to_zoned(self.time_zone.clone())?.timestamp();
-                let next = self.after(civil, length)?;
+                let next = self.end(civil, length)?;
                 if begins == instant && next <= end {
                     return Ok((length, next));
                 }
@@ -259,10 +267,10 @@ impl RawTemplate {
 
     /// The start of the next partition: where the clock goes forward, of the first one that exists.
     fn next(&self, civil: civil::DateTime) -> Result<Timestamp, jiff::Error> {
-        self.after(civil, self.granularity)
+        self.end(civil, self.granularity)
     }
 
-    fn after(&self, civil: civil::DateTime, length: Granularity) -> Result<Timestamp, jiff::Error> {
+    fn end(&self, civil: civil::DateTime, length: Granularity) -> Result<Timestamp, jiff::Error> {
         let next = match length {
             Granularity::Hour => civil.checked_add(1.hour())?,
             Granularity::Day => civil.checked_add(1.day())?,

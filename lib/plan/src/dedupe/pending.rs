@@ -54,6 +54,17 @@ pub struct Memory {
     pub oldest_run: Option<Timestamp>,
 }
 
+impl Memory {
+    /// From which partition on a look is enough: of a large raw zone of which all was seen within a day, from where files
+    /// still arrive as usual. `None` for all of it.
+    pub fn look_from(&self, lateness: Option<Duration>, now: Timestamp) -> Option<Timestamp> {
+        let seen = self.forgotten.seen.as_ref()?;
+        let is_large = seen.files.values().sum::<u64>() > SMALL_FILES_MAX;
+        let is_fresh = seen.at <= now && now.duration_since(seen.at) < WHOLE_LOOK_EVERY;
+        if is_large && is_fresh { window_start(&self.marks, lateness, now) } else { None }
+    }
+}
+
 /// Sorts raw files by whether a run has taken them, while they are listed.
 #[derive(Debug)]
 pub struct PendingFiles {
@@ -92,6 +103,12 @@ pub struct Found {
 /// Late files that are taken from partitions that the ledger has forgotten. More of them are no late files: somebody has
 /// copied the raw zone, or moved it to another storage class.
 pub const LATE_FILES_MAX: usize = 1_000;
+
+/// A raw zone of no more files is looked at as a whole each time: that is 20 requests on S3.
+const SMALL_FILES_MAX: u64 = 20_000;
+
+/// All of a larger one is looked at so often.
+const WHOLE_LOOK_EVERY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Where nothing else is declared, a partition is late after this.
 const LATENESS_DEFAULT: SignedDuration = SignedDuration::from_hours(24);
@@ -161,6 +178,11 @@ impl PendingFiles {
         } else {
             self.found.settled += 1;
         }
+    }
+
+    /// What was found, when only a part was listed: nobody knows what lies in the rest.
+    pub fn finish_part(self) -> Found {
+        Found { grown: BTreeMap::new(), seen: None, ..self.finish() }
     }
 
     /// What was found, when all was listed.

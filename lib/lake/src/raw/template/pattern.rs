@@ -124,6 +124,35 @@ impl Pattern {
         first_any.is_none_or(|any| last_field.is_none_or(|field| field < any))
     }
 
+    /// Whether paths are sorted as their times are, and what comes before the first `*` says the time.
+    pub(super) fn is_chronological(&self) -> bool {
+        let mut fields = Vec::new();
+        for part in &self.parts {
+            match part {
+                Part::Field(_, Width::Unpadded) => return false,
+                Part::Field(field, _) if !fields.contains(field) => fields.push(*field),
+                _ => {}
+            }
+        }
+        fields.is_sorted() && self.is_contiguous()
+    }
+
+    /// What paths of a time begin with, up to the first `*`, and never all of one.
+    pub(super) fn start(&self, time: civil::DateTime) -> String {
+        let mut start = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Literal(text) => start.push_str(text),
+                Part::Field(field, width) => push(&mut start, time, *field, *width),
+                Part::Any => return start,
+            }
+        }
+        if self.end == End::File {
+            start.pop();
+        }
+        start
+    }
+
     /// How a path below the root fits; `None` when it does not, or in two ways that say different times.
     pub(super) fn fit<'p>(&self, path: &'p str) -> Option<Fit<'p>> {
         let mut fits = Vec::new();

@@ -288,3 +288,29 @@ fn an_interval_that_cuts_a_folder_is_refused() {
     assert!(hourly("UTC").looks(interval("2025-06-04T01:00Z", "2025-06-04T01:00Z")).is_err());
     assert!(hourly("Asia/Kolkata").looks(interval("2025-06-04T00:30Z", "2025-06-04T01:30Z")).is_ok());
 }
+
+#[test]
+fn later_paths_come_after_where_paths_are_sorted_by_time() {
+    let mut sorted = 0;
+    for layout in LAYOUTS {
+        for zone in ["UTC", "Europe/Berlin", "America/Santiago"] {
+            let template = template(&format!("s3://b/r/{layout}"), zone);
+            let path = |instant: Timestamp| {
+                let civil = template.partition_of(instant).unwrap().0;
+                format!("{}{}", template.root(), template.pattern.path(civil, "any", "f"))
+            };
+            let instants: Vec<_> = instants().filter(|instant| instant.as_second() >= 0).collect();
+            for pair in instants.windows(2) {
+                let Some(after) = template.after(pair[0]) else { continue };
+                sorted += 1;
+                let (a, b) = (template.partition(pair[0]).unwrap().start, template.partition(pair[1]).unwrap().start);
+                assert!(path(pair[0]) > after, "{layout} {after}");
+                assert_eq!(path(pair[1]) > after, b >= a, "{layout} {after} {}", path(pair[1]));
+            }
+        }
+    }
+    assert!(sorted > 10_000);
+    for layout in ["{yyyy}/{M}/{d}/", "*/{yyyy}/{MM}/", "{dd}.{MM}.{yyyy}/", "{yyyy}/*/{MM}/"] {
+        assert_eq!(template(&format!("s3://b/r/{layout}"), "UTC").after(Timestamp::UNIX_EPOCH), None, "{layout}");
+    }
+}

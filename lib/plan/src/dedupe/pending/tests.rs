@@ -196,3 +196,25 @@ fn files_still_arrive_for_as_long_as_the_contract_says() {
     // Local times are ahead of the clock, though not by years.
     assert_eq!(window_start(&marks, hours(0), time(37)), Some(time(47)));
 }
+
+/// A look at ten million old files every five minutes would cost more than the work.
+#[test]
+fn a_large_zone_is_looked_at_as_a_whole_once_a_day() {
+    let seen = |files: u64, at: i64| {
+        Some(Seen { at: time(at), until: time(at), files: [("2025-01".to_owned(), files)].into() })
+    };
+    let known = memory(&[&[file("a", 99, 99)]]);
+    let from = |seen: Option<Seen>, now: i64| {
+        let forgotten = Forgotten { seen, ..Forgotten::default() };
+        Memory { forgotten, ..known.clone() }.look_from(Some(Duration { seconds: 7_200 }), time(now))
+    };
+    assert_eq!(from(seen(20_001, 90), 113), Some(time(97)));
+    assert_eq!(from(seen(20_001, 90), 114), None);
+    assert_eq!(from(seen(20_000, 90), 113), None);
+    assert_eq!(from(None, 113), None);
+    assert_eq!(from(seen(20_001, 90), 89), None, "a clock that was put back says nothing");
+    let mut pending = PendingFiles::new(known, None, true, true, time(100));
+    pending.see(file("b", 99, 100));
+    let found = pending.finish_part();
+    assert_eq!((keys(&found.files), found.seen), (vec!["b"], None));
+}
