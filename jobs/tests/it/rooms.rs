@@ -51,7 +51,7 @@ const ROOMS: [Room; 5] = [
     Room {
         folder: "lib/lake",
         may_import: &[
-            "contract", "plan", "async-trait", "aws-config", "aws-credential-types", "aws-sdk-glue", "aws-sdk-s3",
+            "contract", "plan", "apache-avro", "async-trait", "aws-config", "aws-credential-types", "aws-sdk-glue", "aws-sdk-s3",
             "aws-smithy-runtime-api", "aws-smithy-types", "bytes", "flate2", "futures", "iceberg", "object_store", "sqlx",
             "tokio", "tracing", "typetag", "url", "uuid",
         ],

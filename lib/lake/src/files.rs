@@ -17,7 +17,7 @@ use crate::{
     Removal, Result, Table, TableError,
     gather::{self, Needed},
     manifest::{Entry, may_have_live_files},
-    skim::{self, LiveObject},
+    skim::{self, Detail, LiveObject},
 };
 
 /// Field id of `file_path` in a position delete file.
@@ -123,8 +123,8 @@ impl Table {
     /// The live entries of a manifest: of data files without column metrics, but for the bounds of these columns.
     pub(crate) fn live_entries(&self, file: &ManifestFile, bytes: &[u8], bounds_of: &[i32]) -> Result<Vec<Entry>> {
         let is_data = file.content == ManifestContentType::Data;
-        if is_data && let Some(entries) = skim::live_data(bytes, file, bounds_of) {
-            return Ok(entries);
+        if is_data && let Some(manifest) = self.skim_manifest(file, bytes, Detail::DataInShort(bounds_of)) {
+            return Ok(manifest.entries);
         }
         let mut entries = self.parse_manifest(file, bytes)?.entries;
         entries.retain(Entry::is_live);

@@ -3,6 +3,7 @@
 //! Owns every byte that leaves the process and every pointer that moves. Refuses to know query engines, command lines
 //! and the environment.
 
+mod avro_name;
 pub mod catalog;
 mod change;
 mod check;

@@ -10,10 +10,15 @@ use futures::{
     stream::{self, BoxStream},
 };
 use iceberg::spec::{
-    DataFile, ManifestContentType, ManifestFile, ManifestList, ManifestStatus, PartitionSpec, SchemaRef, Snapshot,
+    DataFile, ManifestContentType, ManifestFile, ManifestList, ManifestStatus, NestedField, PartitionField,
+    PartitionSpec, Schema, SchemaRef, Snapshot, StructType,
 };
 
-use crate::{Result, Table, TableError, table::TablePart};
+use crate::{
+    Result, Table, TableError,
+    skim::{self, Container, Detail, Shape},
+    table::TablePart,
+};
 
 /// Manifests that are read at once: each is a request of some hundred kilobytes, and S3 answers in tens of milliseconds.
 pub(crate) const MANIFESTS_CONCURRENT_MAX: usize = 16;
@@ -25,6 +30,8 @@ pub(crate) struct Manifest {
     pub schema: SchemaRef,
     /// The partition spec of all its files.
     pub spec: PartitionSpec,
+    /// The values of a partition.
+    pub partition: StructType,
     /// Data files or delete files.
     pub content: ManifestContentType,
     /// In the order of the file.
@@ -96,25 +103,36 @@ impl Table {
 
     /// What that says.
     pub(crate) fn parse_manifest(&self, file: &ManifestFile, bytes: &[u8]) -> Result<Manifest> {
-        let location = &file.manifest_path;
-        let parsed = iceberg::spec::Manifest::parse_avro(bytes)
-            .map_err(|source| self.corrupt(TablePart::Manifest, location, source))?;
-        let (entries, metadata) = parsed.into_parts();
-        let entries = entries
-            .into_iter()
-            .map(|entry| {
-                let entry = Arc::unwrap_or_clone(entry);
-                let numbers = Inherited {
-                    snapshot_id: entry.snapshot_id,
-                    sequence_number: entry.sequence_number,
-                    file_sequence_number: entry.file_sequence_number,
-                };
-                inherit(entry.status, numbers, entry.data_file, file)
-            })
-            .collect::<iceberg::Result<Vec<_>>>()
-            .map_err(|source| self.corrupt(TablePart::Manifest, location, source))?;
-        let spec = metadata.partition_spec().clone().with_spec_id(file.partition_spec_id);
-        Ok(Manifest { schema: Arc::clone(metadata.schema()), spec, content: file.content, entries })
+        let read = self.skim_manifest(file, bytes, Detail::Whole);
+        Ok(read.ok_or_else(|| self.corrupt(TablePart::Manifest, &file.manifest_path, damage(bytes)))?)
+    }
+
+    /// The same, as much as is wanted; `None` where [`crate::skim`] does not understand it.
+    pub(crate) fn skim_manifest(&self, file: &ManifestFile, bytes: &[u8], detail: Detail<'_>) -> Option<Manifest> {
+        let container = Container::open(bytes)?;
+        let schema: SchemaRef = match container.metadata.get("schema") {
+            Some(json) => Arc::new(serde_json::from_slice(json).ok()?),
+            // BigQuery leaves it out.
+            None => Arc::clone(self.metadata.current_schema()),
+        };
+        let spec = partition_spec(container.metadata.get("partition-spec")?, file.partition_spec_id)?;
+        let partition = self.partition_type(&spec, &schema)?;
+        let shape = Shape { partition: &partition, schema: &schema, spec_id: file.partition_spec_id, detail };
+        let entries = skim::entries(&container, file, shape)?;
+        Some(Manifest { schema, spec, partition, content: file.content, entries })
+    }
+
+    /// The types of a spec's values. A column that the schema lacks may be in another schema of the table.
+    pub(crate) fn partition_type(&self, spec: &PartitionSpec, schema: &Schema) -> Option<StructType> {
+        let source = |id: i32| {
+            let elsewhere = || self.metadata.schemas_iter().find_map(|schema| schema.field_by_id(id));
+            schema.field_by_id(id).or_else(elsewhere)
+        };
+        let value = |field: &PartitionField| {
+            let value_type = field.transform.result_type(&source(field.source_id)?.field_type).ok()?;
+            Some(NestedField::optional(field.field_id, &field.name, value_type).into())
+        };
+        spec.fields().iter().map(value).collect::<Option<_>>().map(StructType::new)
     }
 
     /// The entries of many manifests, in their order, some read ahead.
@@ -148,6 +166,28 @@ impl Table {
             help: help.to_owned(),
         }
     }
+}
+
+/// The id of the first partition field in manifests that do not say them, as format version 1 has it.
+const FIRST_PARTITION_FIELD_ID: i32 = 1000;
+
+/// The partition spec in a manifest's header. It is taken as it stands: names that are in each other's way in the schema of
+/// that time do no harm, since nothing here goes by them.
+fn partition_spec(json: &[u8], spec_id: i32) -> Option<PartitionSpec> {
+    let mut fields: Vec<serde_json::Map<String, serde_json::Value>> = serde_json::from_slice(json).ok()?;
+    for (id, field) in (FIRST_PARTITION_FIELD_ID..).zip(&mut fields) {
+        field.entry("field-id").or_insert_with(|| id.into());
+    }
+    serde_json::from_value(serde_json::json!({"spec-id": spec_id, "fields": fields})).ok()
+}
+
+/// What is wrong with a manifest that could not be read. The crate knows best, unless it knows nothing of it.
+fn damage(bytes: &[u8]) -> iceberg::Error {
+    let unknown = || {
+        let message = "it is damaged, or written in a form that etl does not know";
+        iceberg::Error::new(iceberg::ErrorKind::DataInvalid, message)
+    };
+    iceberg::spec::Manifest::parse_avro(bytes).err().unwrap_or_else(unknown)
 }
 
 /// What an entry may leave to its manifest.

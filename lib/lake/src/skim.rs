@@ -1,19 +1,19 @@
-//! Manifests and manifest lists of large tables, read for a few of their fields: the iceberg crate makes values of everything,
-//! which takes a hundred times as long and, with the metrics of half a million files, more memory than there is.
+//! Manifests, and manifest lists of large tables, read for those of their fields that are wanted: the iceberg crate makes
+//! values of everything, which takes a hundred times as long and, with the metrics of half a million files, more memory than
+//! there is. It also finds partition values by their names, which every writer spells in its own way.
 //!
-//! `None` means: in a form that is not known here, or damaged. The crate then reads it, or says what is wrong.
+//! `None` means: in a form that is not known here, or damaged. The crate then says what is wrong.
 
 mod avro;
+mod entries;
 
-use std::collections::HashMap;
+use iceberg::spec::{DataContentType, ManifestContentType, ManifestFile, ManifestStatus};
 
-use iceberg::spec::{
-    DataContentType, DataFile, DataFileBuilder, Datum, Literal, ManifestContentType, ManifestFile, ManifestMetadata,
-    ManifestStatus, PrimitiveType, Schema, Struct, StructType, Type as IcebergType,
+use self::avro::{Cursor, Field, Type};
+pub(crate) use self::{
+    avro::Container,
+    entries::{Detail, Shape, entries, id},
 };
-
-use self::avro::{Container, Cursor, Field, Type};
-use crate::manifest::{Entry, Inherited, inherit};
 
 /// What a manifest list says of a manifest, but its partitions.
 pub(crate) struct ListedManifest<'a> {
@@ -103,9 +103,9 @@ pub(crate) fn live_objects(bytes: &[u8], mut visit: impl FnMut(LiveObject<'_>)) 
     container.each_record(|record| {
         let (mut status, mut object) = (None, None);
         for field in &container.fields {
-            match (field.name.as_str(), &field.kind) {
-                ("status", kind) => status = number(record, kind)?,
-                ("data_file", Type::Record(fields)) => object = Some(object_of(record, fields)?),
+            match (entries::id_of(field), &field.kind) {
+                (id::STATUS, kind) => status = number(record, kind)?,
+                (id::DATA_FILE, Type::Record(fields)) => object = Some(object_of(record, fields)?),
                 (_, kind) => record.skip(kind)?,
             }
         }
@@ -119,138 +119,15 @@ pub(crate) fn live_objects(bytes: &[u8], mut visit: impl FnMut(LiveObject<'_>)) 
 fn object_of<'a>(record: &mut Cursor<'a>, fields: &[Field]) -> Option<LiveObject<'a>> {
     let (mut path, mut content, mut bytes) = (None, 0, None);
     for field in fields {
-        match field.name.as_str() {
-            "content" => content = number(record, &field.kind)??,
-            "file_path" => path = text(record, &field.kind)?,
-            "file_size_in_bytes" => bytes = number(record, &field.kind)?,
+        match entries::id_of(field) {
+            id::CONTENT => content = number(record, &field.kind)??,
+            id::FILE_PATH => path = text(record, &field.kind)?,
+            id::FILE_SIZE_IN_BYTES => bytes = number(record, &field.kind)?,
             _ => record.skip(&field.kind)?,
         }
     }
     let content = DataContentType::try_from(i32::try_from(content).ok()?).ok()?;
     Some(LiveObject { path: path?, content, bytes: u64::try_from(bytes?).ok()? })
-}
-
-/// The live data files of a manifest, without column metrics but the bounds of these columns.
-pub(crate) fn live_data(bytes: &[u8], file: &ManifestFile, bounds_of: &[i32]) -> Option<Vec<Entry>> {
-    let container = Container::open(bytes)?;
-    let metadata = ManifestMetadata::parse(&container.metadata).ok()?;
-    let partition_type = metadata.partition_spec().partition_type(metadata.schema()).ok()?;
-    let shape = Shape { partition: &partition_type, schema: metadata.schema(), bounds_of };
-    let mut entries = Vec::new();
-    container.each_record(|record| {
-        let (mut status, mut inherited, mut data_file) = (None, Inherited::default(), None);
-        for field in &container.fields {
-            match (field.name.as_str(), &field.kind) {
-                ("status", kind) => status = number(record, kind)?,
-                ("snapshot_id", kind) => inherited.snapshot_id = number(record, kind)?,
-                ("sequence_number", kind) => inherited.sequence_number = number(record, kind)?,
-                ("file_sequence_number", kind) => inherited.file_sequence_number = number(record, kind)?,
-                ("data_file", Type::Record(fields)) => data_file = Some(shape.data_file(record, fields)?),
-                (_, kind) => record.skip(kind)?,
-            }
-        }
-        let status = self::status(status?)?;
-        if status != ManifestStatus::Deleted {
-            entries.push(inherit(status, inherited, data_file?, file).ok()?);
-        }
-        Some(())
-    })?;
-    Some(entries)
-}
-
-/// What the files of a manifest are read by.
-struct Shape<'a> {
-    partition: &'a StructType,
-    schema: &'a Schema,
-    bounds_of: &'a [i32],
-}
-
-impl Shape<'_> {
-    fn data_file(&self, record: &mut Cursor<'_>, fields: &[Field]) -> Option<DataFile> {
-        let mut builder = DataFileBuilder::default();
-        builder.content(DataContentType::Data);
-        for Field { name, kind, .. } in fields {
-            match name.as_str() {
-                // A manifest of data files has nothing else.
-                "content" => (number(record, kind)?? == 0).then_some(())?,
-                "file_path" => _ = builder.file_path(text(record, kind)??.to_owned()),
-                "file_format" => _ = builder.file_format(text(record, kind)??.parse().ok()?),
-                "partition" => {
-                    let Type::Record(values) = kind else { return None };
-                    builder.partition(self.partition(record, values)?);
-                }
-                "record_count" => _ = builder.record_count(unsigned(record, kind)?),
-                "file_size_in_bytes" => _ = builder.file_size_in_bytes(unsigned(record, kind)?),
-                "lower_bounds" if !self.bounds_of.is_empty() => _ = builder.lower_bounds(self.bounds(record, kind)?),
-                "upper_bounds" if !self.bounds_of.is_empty() => _ = builder.upper_bounds(self.bounds(record, kind)?),
-                "key_metadata" => _ = builder.key_metadata(bytes_of(record, kind)?.map(<[u8]>::to_vec)),
-                "split_offsets" => _ = builder.split_offsets(numbers(record, kind)?),
-                "sort_order_id" => {
-                    if let Some(id) = number(record, kind)? {
-                        builder.sort_order_id(i32::try_from(id).ok()?);
-                    }
-                }
-                "content_offset" => _ = builder.content_offset(number(record, kind)?),
-                _ => record.skip(kind)?,
-            }
-        }
-        builder.build().ok()
-    }
-
-    fn partition(&self, record: &mut Cursor<'_>, values: &[Field]) -> Option<Struct> {
-        let fields = self.partition.fields();
-        if values.len() != fields.len() {
-            return None;
-        }
-        let value = |(encoded, field): (&Field, &iceberg::spec::NestedFieldRef)| {
-            if encoded.id != Some(i64::from(field.id)) {
-                return None;
-            }
-            match (record.some(&encoded.kind)?, field.field_type.as_ref()) {
-                (None, _) => Some(None),
-                (Some(kind), IcebergType::Primitive(to)) => literal(record, kind, to).map(Some),
-                _ => None,
-            }
-        };
-        values.iter().zip(fields).map(value).collect::<Option<Vec<_>>>().map(Struct::from_iter)
-    }
-
-    fn bounds(&self, record: &mut Cursor<'_>, kind: &Type) -> Option<HashMap<i32, Datum>> {
-        let mut bounds = HashMap::new();
-        let Some(Type::Array(entry)) = record.some(kind)? else { return Some(bounds) };
-        let Type::Record(fields) = entry.as_ref() else { return None };
-        let [Field { kind: Type::Number, .. }, Field { kind: Type::Bytes, .. }] = fields.as_slice() else {
-            return None;
-        };
-        record.items(|record| {
-            let (id, value) = (i32::try_from(record.number()?).ok()?, record.bytes()?);
-            let field = self.schema.field_by_id(id).filter(|_| self.bounds_of.contains(&id));
-            if let Some(field) = field {
-                let of = field.field_type.as_primitive_type()?.clone();
-                bounds.insert(id, Datum::try_from_bytes(value, of).ok()?);
-            }
-            Some(())
-        })?;
-        Some(bounds)
-    }
-}
-
-/// A partition value; rarer types are left to the crate.
-fn literal(record: &mut Cursor<'_>, kind: &Type, to: &PrimitiveType) -> Option<Literal> {
-    Some(match (kind, to) {
-        (Type::Number, PrimitiveType::Int | PrimitiveType::Date) => Literal::int(i32::try_from(record.number()?).ok()?),
-        (
-            Type::Number,
-            PrimitiveType::Long | PrimitiveType::Time | PrimitiveType::Timestamp | PrimitiveType::Timestamptz,
-        ) => Literal::long(record.number()?),
-        (Type::Bytes, PrimitiveType::String) => Literal::string(record.text()?),
-        (Type::Boolean, PrimitiveType::Boolean) => match record.fixed()? {
-            [0] => Literal::bool(false),
-            [1] => Literal::bool(true),
-            _ => return None,
-        },
-        _ => return None,
-    })
 }
 
 fn status(number: i64) -> Option<ManifestStatus> {
@@ -273,17 +150,6 @@ fn number(record: &mut Cursor<'_>, kind: &Type) -> Option<Option<i64>> {
         Some(Type::Number) => record.number().map(Some),
         Some(_) => None,
     }
-}
-
-fn numbers(record: &mut Cursor<'_>, kind: &Type) -> Option<Option<Vec<i64>>> {
-    let Some(kind) = record.some(kind)? else { return Some(None) };
-    let Type::Array(item) = kind else { return None };
-    let mut numbers = Vec::new();
-    record.items(|record| {
-        numbers.push(number(record, item)??);
-        Some(())
-    })?;
-    Some(Some(numbers))
 }
 
 /// Bytes, or null.

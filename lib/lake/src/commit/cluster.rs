@@ -12,7 +12,7 @@ use std::{
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use iceberg::spec::{
     Datum, FieldSummary, Literal, ManifestContentType, ManifestFile, NestedFieldRef, PartitionSpec, PrimitiveType,
-    Schema, SchemaRef, Struct, Transform,
+    Schema, SchemaRef, Struct, StructType, Transform,
 };
 use plan::compact::{FILES_PER_MANIFEST_MAX, ManifestFacts, ManifestsFacts, ManifestsRewrite};
 use uuid::Uuid;
@@ -224,13 +224,14 @@ impl Stage<'_> {
             self.rewrite.target_bytes.saturating_mul(self.rewrite.files.max(1)).div_ceil(self.rewrite.bytes.max(1));
         for of_schema in places.chunk_by(|a, b| a.schema_id == b.schema_id) {
             for window in of_schema.chunks(self.entries_at_once) {
-                let Some((schema, spec, content)) = shapes.get(&window[0].schema_id).cloned() else { continue };
+                let Some((schema, spec, partition, content)) = shapes.get(&window[0].schema_id) else { continue };
                 let mut entries = self.entries(files, window).await?.into_iter();
                 while entries.len() > 0 {
                     let manifests = (entries.len() as u64).div_ceil(per_manifest.clamp(1, FILES_PER_MANIFEST_MAX));
                     let count = entries.len().div_ceil(usize::try_from(manifests).unwrap_or(1).max(1));
                     let entries = entries.by_ref().take(count).map(DraftEntry::Existing).collect();
-                    let draft = Draft { schema: Arc::clone(&schema), spec: spec.clone(), content, entries };
+                    let (schema, spec, partition) = (Arc::clone(schema), spec.clone(), partition.clone());
+                    let draft = Draft { schema, spec, partition, content: *content, entries };
                     let bytes = self.write(draft).await?;
                     // Other writers compress: what an entry takes is known when some are written.
                     per_manifest = self.rewrite.target_bytes.saturating_mul(count as u64) / bytes.max(1);
@@ -247,12 +248,19 @@ impl Stage<'_> {
         let mut known: HashMap<Struct, usize> = HashMap::new();
         let mut places = Vec::new();
         let mut read = self.read(files.iter().copied().enumerate().collect());
-        while let Some((manifest, Manifest { schema, spec, content, entries })) = read.try_next().await? {
+        while let Some((manifest, read)) = read.try_next().await? {
+            let Manifest { schema, spec, mut partition, content, entries } = read;
             // Bounds are read by the schema that their manifest names.
-            let shared = shares_types(&schema, current) && spec.partition_type(current).is_ok();
-            let schema = if shared { Arc::clone(current) } else { schema };
+            let by_current = spec.partition_type(current).ok().filter(|_| shares_types(&schema, current));
+            let schema = match by_current {
+                Some(by_current) => {
+                    partition = by_current;
+                    Arc::clone(current)
+                }
+                None => schema,
+            };
             let schema_id = schema.schema_id();
-            shapes.entry(schema_id).or_insert_with(|| (schema, spec, content));
+            shapes.entry(schema_id).or_insert_with(|| (schema, spec, partition, content));
             for (entry, of) in entries.iter().enumerate().filter(|(_, of)| of.is_live()) {
                 let next = known.len();
                 let partition = *known.entry(comparable(of.data_file.partition())).or_insert(next);
@@ -260,7 +268,7 @@ impl Stage<'_> {
             }
         }
         drop(read);
-        let fields = shapes.values().next().map_or_else(Vec::new, |(_, spec, _)| field_order(spec));
+        let fields = shapes.values().next().map_or_else(Vec::new, |(_, spec, ..)| field_order(spec));
         let mut partitions: Vec<(&Struct, usize)> =
             known.iter().map(|(partition, index)| (partition, *index)).collect();
         partitions.sort_by(|(a, _), (b, _)| compare(a, b, &fields));
@@ -306,7 +314,7 @@ impl Stage<'_> {
     async fn write(&mut self, draft: Draft) -> Result<u64> {
         let table = self.table;
         self.swap.files += draft.entries.len() as u64;
-        let (mut manifest, bytes) = draft.encode(None).await.map_err(|source| build_error(&table.name, source))?;
+        let (mut manifest, bytes) = draft.encode(None).map_err(|source| build_error(&table.name, source))?;
         let location = format!("{}/{}-m{}.avro", table.metadata_folder(), self.unique, self.written.len());
         // Before the write: one that failed may still have happened.
         self.written.push(location.clone());
@@ -319,7 +327,7 @@ impl Stage<'_> {
 }
 
 /// How manifests are made.
-type Shape = (SchemaRef, PartitionSpec, ManifestContentType);
+type Shape = (SchemaRef, PartitionSpec, StructType, ManifestContentType);
 
 /// The order in which partition fields sort: times first, since that is what scans ask for.
 fn field_order(spec: &PartitionSpec) -> Vec<usize> {

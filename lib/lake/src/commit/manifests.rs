@@ -6,16 +6,19 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use contract::TableName;
 use futures::TryStreamExt;
-use iceberg::{
-    io::FileIO,
-    spec::{
-        DataFile, ManifestContentType, ManifestFile, ManifestWriterBuilder, PartitionSpec, SchemaRef, TableMetadata,
-    },
-};
+use iceberg::spec::{DataFile, ManifestContentType, ManifestFile, PartitionSpec, SchemaRef, StructType, TableMetadata};
 
-use super::{CommitError, Conflict, cluster::manifest_gone, merge::merge_small, names::AttemptFiles, summary::Sums};
+use super::{
+    CommitError, Conflict,
+    cluster::manifest_gone,
+    encode::{Form, encode},
+    merge::merge_small,
+    names::AttemptFiles,
+    summary::Sums,
+};
 use crate::{
     Change, ChangeKind, ManifestSwap, Removal, Result, Table,
     manifest::{Entry, Manifest, may_have_live_files},
@@ -71,6 +74,8 @@ pub(super) async fn next_manifests(
 pub(super) struct Draft {
     pub schema: SchemaRef,
     pub spec: PartitionSpec,
+    /// The values of a partition.
+    pub partition: StructType,
     pub content: ManifestContentType,
     pub entries: Vec<DraftEntry>,
 }
@@ -120,10 +125,12 @@ fn new_manifests(
         } else {
             ManifestContentType::Deletes
         };
+        let schema = shape.current_schema();
+        let partition = spec.partition_type(schema).map_err(|source| build_error(table, source))?;
         while !entries.is_empty() {
             let rest = entries.split_off(entries.len().min(ENTRIES_PER_MANIFEST_MAX));
-            let schema = Arc::clone(shape.current_schema());
-            drafts.push(Draft { schema, spec: spec.as_ref().clone(), content, entries });
+            let (schema, spec) = (Arc::clone(schema), spec.as_ref().clone());
+            drafts.push(Draft { schema, spec, partition: partition.clone(), content, entries });
             entries = rest;
         }
     }
@@ -167,8 +174,8 @@ async fn remove(
         if wanted.len() == wanted_before {
             kept.push(file.clone());
         } else {
-            let Manifest { schema, spec, content, .. } = manifest;
-            drafts.push(Draft { schema, spec, content, entries });
+            let Manifest { schema, spec, partition, content, .. } = manifest;
+            drafts.push(Draft { schema, spec, partition, content, entries });
         }
     }
     kept.extend(searched.iter().skip(searched_count).cloned());
@@ -220,44 +227,16 @@ impl Draft {
         snapshot_id: i64,
         files: &mut AttemptFiles<'_>,
     ) -> Result<ManifestFile> {
-        let encoded = self.encode(Some(snapshot_id)).await;
+        let encoded = self.encode(Some(snapshot_id));
         let (mut manifest, bytes) = encoded.map_err(|source| build_error(table, source))?;
         manifest.manifest_path = files.write_manifest(bytes).await?;
         Ok(manifest)
     }
 
-    /// The writer wants a file of its own kind of storage: one in memory, so that the bytes go out through ours, which
-    /// never overwrites.
-    ///
     /// Without a snapshot for one that has no new files: which snapshot adds it is then said by the list alone.
-    pub(super) async fn encode(self, snapshot_id: Option<i64>) -> iceberg::Result<(ManifestFile, bytes::Bytes)> {
-        const SCRATCH: &str = "memory:/manifest.avro";
-        let scratch = FileIO::new_with_memory();
-        let output = scratch.new_output(SCRATCH)?;
-        let builder = ManifestWriterBuilder::new(output, snapshot_id, self.schema, self.spec);
-        let mut writer = match self.content {
-            ManifestContentType::Data => builder.build_v2_data(),
-            ManifestContentType::Deletes => builder.build_v2_deletes(),
-        };
-        for entry in self.entries {
-            match entry {
-                DraftEntry::Added(file, sequence_number) => writer.add_file(*file, sequence_number.unwrap_or(-1))?,
-                DraftEntry::Existing(entry) => writer.add_existing_file(
-                    Arc::unwrap_or_clone(entry.data_file),
-                    entry.snapshot_id,
-                    entry.sequence_number,
-                    Some(entry.file_sequence_number),
-                )?,
-                DraftEntry::Removed(entry) => writer.add_delete_file(
-                    Arc::unwrap_or_clone(entry.data_file),
-                    entry.sequence_number,
-                    Some(entry.file_sequence_number),
-                )?,
-            }
-        }
-        let manifest = writer.write_manifest_file().await?;
-        let bytes = scratch.new_input(SCRATCH)?.read().await?;
-        Ok((manifest, bytes))
+    pub(super) fn encode(&self, snapshot_id: Option<i64>) -> iceberg::Result<(ManifestFile, Bytes)> {
+        let Self { schema, spec, partition, content, entries } = self;
+        encode(&Form { schema, spec, partition, content: *content, snapshot_id }, entries)
     }
 }
 

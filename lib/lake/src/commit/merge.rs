@@ -112,8 +112,9 @@ async fn merge(current: &Table, bin: &[ManifestFile]) -> Result<Vec<Draft>> {
     let mut drafts: BTreeMap<i32, Draft> = BTreeMap::new();
     let mut read = current.manifests(bin);
     while let Some((_, manifest)) = read.try_next().await? {
-        let Manifest { schema, spec, content, entries } = manifest;
-        let draft = drafts.entry(schema.schema_id()).or_insert(Draft { schema, spec, content, entries: Vec::new() });
+        let Manifest { schema, spec, partition, content, entries } = manifest;
+        let draft = drafts.entry(schema.schema_id());
+        let draft = draft.or_insert(Draft { schema, spec, partition, content, entries: Vec::new() });
         draft.entries.extend(entries.into_iter().filter(Entry::is_live).map(DraftEntry::Existing));
     }
     Ok(drafts.into_values().filter(|draft| !draft.entries.is_empty()).collect())

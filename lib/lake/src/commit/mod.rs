@@ -4,7 +4,7 @@
 //!
 //! 1. read the pointer ([`run`]);
 //! 2. refuse tables that we would not write right ([`writable`]), and validate the change against what others committed since the plan read the table ([`validate`]);
-//! 3. write manifests, manifest list and metadata.json under names that were never used ([`manifests`], [`merge`],
+//! 3. write manifests, manifest list and metadata.json under names that were never used ([`manifests`], [`encode`], [`merge`],
 //!    [`snapshot`], [`expiry`], [`names`]);
 //! 4. swap the pointer, once;
 //! 5. when it is not known whether that happened, read the pointer again until it is ([`resolve`]);
@@ -17,6 +17,7 @@
 
 mod cleanup;
 mod cluster;
+mod encode;
 mod error;
 mod expiry;
 mod manifests;

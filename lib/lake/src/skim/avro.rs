@@ -9,6 +9,7 @@ use std::{
     io::{Read, copy, sink},
 };
 
+use apache_avro::{Codec, ZstandardSettings};
 use flate2::read::DeflateDecoder;
 use serde_json::Value;
 
@@ -47,19 +48,28 @@ pub(super) struct Field {
 
 /// A file whose header was read.
 #[derive(Debug)]
-pub(super) struct Container<'a> {
-    /// Of the header.
-    pub metadata: HashMap<String, Vec<u8>>,
+pub(crate) struct Container<'a> {
+    /// The header's pairs of key and value.
+    pub(crate) metadata: HashMap<String, Vec<u8>>,
     /// The fields of each record.
-    pub fields: Vec<Field>,
-    is_deflated: bool,
+    pub(super) fields: Vec<Field>,
+    packing: Packing,
     sync: &'a [u8],
     blocks: Cursor<'a>,
 }
 
+/// How blocks are packed.
+#[derive(Debug, Clone, Copy)]
+enum Packing {
+    None,
+    Deflate,
+    Snappy,
+    Zstandard,
+}
+
 impl<'a> Container<'a> {
     /// Reads the header.
-    pub fn open(bytes: &'a [u8]) -> Option<Self> {
+    pub(crate) fn open(bytes: &'a [u8]) -> Option<Self> {
         let mut cursor = Cursor { rest: bytes.strip_prefix(MAGIC)? };
         let mut metadata = HashMap::new();
         cursor.items(|cursor| {
@@ -67,18 +77,20 @@ impl<'a> Container<'a> {
             metadata.insert(name, cursor.bytes()?.to_vec());
             Some(())
         })?;
-        let is_deflated = match metadata.get("avro.codec").map(Vec::as_slice) {
-            None | Some(b"null") => false,
-            Some(b"deflate") => true,
+        let packing = match metadata.get("avro.codec").map(Vec::as_slice) {
+            None | Some(b"null") => Packing::None,
+            Some(b"deflate") => Packing::Deflate,
+            Some(b"snappy") => Packing::Snappy,
+            Some(b"zstandard") => Packing::Zstandard,
             Some(_) => return None,
         };
         let schema: Value = serde_json::from_slice(metadata.get("avro.schema")?).ok()?;
         let Type::Record(fields) = of_schema(&schema, &mut HashMap::new())? else { return None };
-        Some(Self { metadata, fields, is_deflated, sync: cursor.take(SYNC_BYTES)?, blocks: cursor })
+        Some(Self { metadata, fields, packing, sync: cursor.take(SYNC_BYTES)?, blocks: cursor })
     }
 
     /// Visits every record. The visitor reads or steps over all of its fields, and nothing more.
-    pub fn each_record(&self, mut visit: impl FnMut(&mut Cursor<'_>) -> Option<()>) -> Option<()> {
+    pub(super) fn each_record(&self, mut visit: impl FnMut(&mut Cursor<'_>) -> Option<()>) -> Option<()> {
         let mut blocks = self.blocks.clone();
         while !blocks.rest.is_empty() {
             let count = usize::try_from(blocks.number()?).ok()?;
@@ -86,7 +98,12 @@ impl<'a> Container<'a> {
             if blocks.take(SYNC_BYTES)? != self.sync {
                 return None;
             }
-            let block = if self.is_deflated { Cow::Owned(inflated(packed)?) } else { Cow::Borrowed(packed) };
+            let block = match self.packing {
+                Packing::None => Cow::Borrowed(packed),
+                Packing::Deflate => Cow::Owned(inflated(packed)?),
+                Packing::Snappy => Cow::Owned(unpacked(packed, Codec::Snappy)?),
+                Packing::Zstandard => Cow::Owned(unpacked(packed, Codec::Zstandard(ZstandardSettings::default()))?),
+            };
             let mut records = Cursor { rest: &block };
             if count > records.rest.len() {
                 return None;
@@ -108,6 +125,12 @@ fn inflated(packed: &[u8]) -> Option<Vec<u8>> {
     decoder.by_ref().take(BLOCK_BYTES_MAX).read_to_end(&mut block).ok()?;
     // Something is left: it was more than that.
     (copy(&mut decoder, &mut sink()).ok()? == 0).then_some(block)
+}
+
+fn unpacked(packed: &[u8], codec: Codec) -> Option<Vec<u8>> {
+    let mut block = packed.to_vec();
+    codec.decompress(&mut block).ok()?;
+    Some(block)
 }
 
 /// Reads a schema; `known` are the types that it has named so far.
@@ -188,6 +211,15 @@ impl<'a> Cursor<'a> {
     pub fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = usize::try_from(self.number()?).ok()?;
         self.take(length)
+    }
+
+    /// A value of [`Type::Bytes`] or [`Type::Fixed`].
+    pub fn bytes_of(&mut self, kind: &Type) -> Option<&'a [u8]> {
+        match kind {
+            Type::Bytes => self.bytes(),
+            Type::Fixed(length) => self.take(*length),
+            _ => None,
+        }
     }
 
     /// A value of [`Type::Bytes`] that is text.
