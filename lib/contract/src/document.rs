@@ -6,6 +6,7 @@ use crate::{
     Column, Contract, PartitionField, Result, TableName, Transform, Type,
     column::{Property, read_properties},
     keys,
+    paths::check_paths,
     problem::{Checked, Place, Problem, suggest},
     quality::{Subject, read_rules},
     settings::{Settings, TableSettings, inherit, is_event_time, settings},
@@ -128,6 +129,7 @@ fn read_table(document: &Node, object: &Node, shared: &Settings<'_>) -> Checked<
             return Err(Problem::new(*place, message, "give it another name"));
         }
     }
+    check_paths(&properties)?;
     check_renames(&properties)?;
     let columns: Vec<Column> = properties.into_iter().map(|property| property.column).collect();
     let settings =
@@ -168,7 +170,7 @@ fn read_table_name(object: &Node) -> Checked<TableName> {
         (None, Some(name)) => (false, name),
         (None, None) => (false, (object.place, "")),
     };
-    name.parse().map_err(|error| match error {
+    let table: TableName = name.parse().map_err(|error| match error {
         crate::Error::TableName { reason, .. } if given => {
             Problem::new(place, format!("`physicalName` cannot be {name:?}"), reason)
         }
@@ -177,8 +179,16 @@ fn read_table_name(object: &Node) -> Checked<TableName> {
             format!("the table {name:?} has no `physicalName`"),
             format!("add `physicalName: curated.{name}`"),
         ),
-    })
+    })?;
+    if table.namespace().len().max(table.name().len()) > NAME_BYTES_MAX {
+        let message = format!("`physicalName` cannot be {name:?}");
+        return Err(Problem::new(place, message, format!("a part has at most {NAME_BYTES_MAX} bytes")));
+    }
+    Ok(table)
 }
+
+/// Bytes of a namespace or a table: more is no folder's name on any disk, and none in Glue.
+const NAME_BYTES_MAX: usize = 255;
 
 /// Names of key columns in order: all of them have a position, or none.
 fn read_key(properties: &[Property]) -> Checked<Vec<String>> {

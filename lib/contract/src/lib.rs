@@ -15,6 +15,7 @@ mod model;
 mod name;
 mod order;
 mod partition;
+mod paths;
 mod problem;
 mod quality;
 mod render;
