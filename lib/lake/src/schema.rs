@@ -1,6 +1,6 @@
 //! Contract types as Iceberg types, with field ids (<https://iceberg.apache.org/spec/#schemas-and-data-types>).
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use contract::{Column, Contract};
 use iceberg::spec::{
@@ -17,16 +17,19 @@ pub fn schema_for(contract: &Contract) -> iceberg::Result<Schema> {
 }
 
 /// The partition spec of a new table, with the names that Java gives: `event_time_day`, `device_id_bucket`, and the
-/// column's own name for identity.
+/// column's own name for identity. Where a column or another partition field is called so, a number follows.
 pub fn partition_spec_for(contract: &Contract, schema: &Schema) -> iceberg::Result<UnboundPartitionSpec> {
     let mut spec = UnboundPartitionSpec::builder();
+    let mut taken: HashSet<String> = schema.field_id_to_name_map().values().map(|name| name.to_lowercase()).collect();
     for field in &contract.partition {
         let transform = transform_of(field.transform);
-        spec = spec.add_partition_field(
-            field_id(schema, &field.column)?,
-            partition_name(&field.column, transform),
-            transform,
-        )?;
+        let mut name = partition_name(&field.column, transform);
+        if transform != Transform::Identity {
+            let numbered = (2..).map(|number| format!("{name}_{number}"));
+            let mut names = std::iter::once(name.clone()).chain(numbered);
+            name = names.find(|name| taken.insert(name.to_lowercase())).expect("numbers have no end");
+        }
+        spec = spec.add_partition_field(field_id(schema, &field.column)?, name, transform)?;
     }
     Ok(spec.build())
 }

@@ -2,7 +2,8 @@
 
 use iceberg::spec::Transform;
 
-use crate::{CommitError, Error, testing::*};
+use super::new_metadata;
+use crate::{CommitError, Error, partition_spec_for, schema_for, testing::*};
 
 #[tokio::test]
 async fn a_table_follows_its_contract() {
@@ -94,4 +95,29 @@ async fn a_refused_creation_leaves_nothing_behind() {
     let error = test.lake.create_table(&contract(CONTRACT), &test.inputs).await.unwrap_err();
     assert!(matches!(error, Error::Commit(CommitError::Rejected { .. })), "{error:?}");
     assert!(test.metadata_files().is_empty());
+}
+
+/// Where a column has the name that a partition field would have, and where two fields would have one name.
+#[test]
+fn a_partition_field_is_called_like_no_other() {
+    let columns = r#"
+      - {name: event_time_day, logicalType: string}
+      - {name: Event_Time_DAY_2, logicalType: string}
+      - name: n
+        logicalType: integer
+        partitioned: true
+        partitionKeyPosition: 2
+        customProperties: [{property: etl.partitionTransform, value: ['bucket(4)', 'bucket(8)', identity]}]
+"#;
+    let text = CONTRACT.replace(
+        "customProperties:\n  - {property: etl.dedupe",
+        &format!("{columns}customProperties:\n  - {{property: etl.dedupe"),
+    );
+    let contract = contract(&text.replace("\n\n", "\n"));
+    let schema = schema_for(&contract).unwrap();
+    let spec = partition_spec_for(&contract, &schema).unwrap();
+    let names: Vec<&str> = spec.fields().iter().map(|field| field.name.as_str()).collect();
+    assert_eq!(names, ["event_time_day_3", "n_bucket", "n_bucket_2", "n"]);
+    let clock = std::sync::Arc::new(std::sync::atomic::AtomicI64::new(1));
+    new_metadata(&contract, "s3://b/t".to_owned(), &inputs(&clock)).unwrap();
 }
