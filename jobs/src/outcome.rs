@@ -48,7 +48,7 @@ pub fn describe(batch: &Batch, report: &mut Report) {
             rule: check.rule.clone(),
             severity: check.severity.to_owned(),
             passed: check.passed,
-            observed: check.observed.unwrap_or(f64::NAN),
+            observed: check.observed.filter(|number| number.is_finite()),
             expected: check.expected.clone(),
         })
         .collect();

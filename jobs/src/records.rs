@@ -26,8 +26,15 @@ pub async fn list(lake: &Lake) -> Result<Vec<String>> {
     Ok(ids)
 }
 
-/// The record of a run; `None` for one that cannot be read, by a later version for example.
+/// The record of a run; `None`, and a warning, for one that cannot be read, by a later version for example.
 pub async fn read(lake: &Lake, run_id: &str) -> Result<Option<Report>> {
-    let bytes = lake.storage.read(&format!("{}{run_id}.json", folder(lake))).await?;
-    Ok(serde_json::from_slice(&bytes).ok())
+    let location = format!("{}{run_id}.json", folder(lake));
+    let bytes = lake.storage.read(&location).await?;
+    match serde_json::from_slice(&bytes) {
+        Ok(report) => Ok(Some(report)),
+        Err(error) => {
+            tracing::warn!(run.id = run_id, "the run's record {location} cannot be read: {error}");
+            Ok(None)
+        }
+    }
 }

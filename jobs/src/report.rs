@@ -288,8 +288,8 @@ pub struct Quality {
     pub severity: String,
     /// Whether it holds.
     pub passed: bool,
-    /// What was found.
-    pub observed: f64,
+    /// What was found; `None` where the check's query gave NULL, or no number of JSON's.
+    pub observed: Option<f64>,
     /// What was wanted, as text: `<= 0.01`.
     pub expected: String,
 }

@@ -70,7 +70,8 @@ fn body(text: &mut String, report: &Report, paint: Paint) {
     for quality in &report.quality {
         if !quality.passed {
             let mark = if quality.severity == "error" { paint.red("failed") } else { paint.yellow("warning") };
-            _ = writeln!(text, "  {mark} {}: {} where {} is wanted", quality.rule, quality.observed, quality.expected);
+            let observed = quality.observed.map_or_else(|| "NULL".to_owned(), |number| number.to_string());
+            _ = writeln!(text, "  {mark} {}: {observed} where {} is wanted", quality.rule, quality.expected);
         }
     }
     for change in &report.schema_changes {
@@ -378,7 +379,7 @@ mod tests {
             rule: "etl.maxInvalidRatio".to_owned(),
             severity: "error".to_owned(),
             passed: false,
-            observed: 0.0195,
+            observed: Some(0.0195),
             expected: "<= 0.01".to_owned(),
         }];
         report.fail(&JobError::new(Kind::Gate, "quality gate failed"));

@@ -1,7 +1,8 @@
 //! A query's rows as text, JSON lines or CSV.
 
 use arrow::{
-    array::RecordBatch,
+    array::{Array, RecordBatch},
+    buffer::NullBuffer,
     datatypes::SchemaRef,
     util::display::{ArrayFormatter, FormatOptions},
 };
@@ -17,9 +18,9 @@ use crate::{
 pub enum RowForm {
     /// Aligned columns.
     Text,
-    /// One JSON object a line.
+    /// One JSON object a line; a map whose keys are no text is a list of [key, value].
     Json,
-    /// Comma-separated values with a header (RFC 4180).
+    /// Comma-separated values with a header (RFC 4180); NULL is nothing, the empty text "".
     Csv,
 }
 
@@ -59,12 +60,13 @@ impl<'a> RowWriter<'a> {
             RowForm::Csv => {
                 let lines: Vec<_> = cells(batch)?
                     .iter()
-                    .map(|row| row.iter().map(|cell| csv_cell(cell)).collect::<Vec<_>>().join(",") + "\r\n")
+                    .map(|row| row.iter().map(|cell| csv_value(cell.as_deref())).collect::<Vec<_>>().join(",") + "\r\n")
                     .collect();
                 self.screen.write(&lines.concat())
             }
             RowForm::Text => {
-                self.text.extend(cells(batch)?);
+                let cells = cells(batch)?.into_iter();
+                self.text.extend(cells.map(|row| row.into_iter().map(Option::unwrap_or_default).collect()));
                 Ok(())
             }
         }
@@ -83,15 +85,29 @@ impl<'a> RowWriter<'a> {
     }
 }
 
-fn cells(batch: &RecordBatch) -> Result<Vec<Vec<String>>> {
-    let options = FormatOptions::default().with_null("");
-    let columns: Vec<_> = batch
-        .columns()
-        .iter()
-        .map(|column| ArrayFormatter::try_new(column.as_ref(), &options))
-        .collect::<std::result::Result<_, _>>()
-        .map_err(unwritable)?;
-    Ok((0..batch.num_rows()).map(|row| columns.iter().map(|column| column.value(row).to_string()).collect()).collect())
+/// Rows as text; `None` where there is NULL.
+fn cells(batch: &RecordBatch) -> Result<Vec<Vec<Option<String>>>> {
+    let options = FormatOptions::default().with_null("").with_display_error(false);
+    let columns = batch.columns().iter().map(|column| {
+        let formatter = ArrayFormatter::try_new(column.as_ref(), &options)?;
+        Ok((formatter, column.logical_nulls()))
+    });
+    let columns: Vec<_> = columns.collect::<std::result::Result<_, _>>().map_err(unwritable)?;
+    let cell = |row: usize, (column, nulls): &(ArrayFormatter<'_>, Option<NullBuffer>)| {
+        let is_null = nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
+        if is_null { Ok(None) } else { column.value(row).try_to_string().map(Some) }
+    };
+    let row = |row| columns.iter().map(|column| cell(row, column)).collect::<std::result::Result<_, _>>();
+    (0..batch.num_rows()).map(row).collect::<std::result::Result<_, _>>().map_err(unwritable)
+}
+
+/// NULL is nothing at all, and the empty text a pair of quotes.
+fn csv_value(text: Option<&str>) -> String {
+    match text {
+        None => String::new(),
+        Some("") => "\"\"".to_owned(),
+        Some(text) => csv_cell(text),
+    }
 }
 
 /// Quoted where it holds what would end it.
@@ -105,10 +121,12 @@ fn unwritable(error: arrow::error::ArrowError) -> JobError {
 
 #[cfg(test)]
 mod tests {
-    use super::csv_cell;
+    use super::{csv_cell, csv_value};
 
     #[test]
     fn csv_cells_are_quoted_where_they_must_be() {
+        assert_eq!(csv_value(None), "");
+        assert_eq!(csv_value(Some("")), "\"\"");
         assert_eq!(csv_cell("plain"), "plain");
         assert_eq!(csv_cell("a,\"b\""), "\"a,\"\"b\"\"\"");
     }
