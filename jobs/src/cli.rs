@@ -213,7 +213,7 @@ impl Command {
             Self::Inspect(inspect) => inspect.run(&program.job("inspect")?).await,
             Self::Check(check) => check.run(&program.job("check")?).await,
             Self::Runs(runs) => runs.run(&program.job("runs")?).await,
-            Self::Contract(command) => command.run(program),
+            Self::Contract(command) => command.run(program).await,
             Self::Completions(completions) => completions.run(program),
             Self::Man(man) => man.run(program),
         }

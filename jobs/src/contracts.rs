@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use contract::Contract;
+use contract::{Contract, Place};
+use engine::{Session, SessionOptions};
 
 use crate::{
     cli::OutputForm,
@@ -11,6 +12,9 @@ use crate::{
     error::{Exit, JobError, Kind, Result},
     job::{Program, json_line},
 };
+
+/// Memory for compiling rules; no rows are read.
+const RULES_MEMORY_BYTES: u64 = 64 << 20;
 
 /// Contracts: their JSON Schema, and whether they are right.
 #[derive(Debug, Args)]
@@ -35,7 +39,7 @@ enum Command {
 
 impl ContractCommand {
     /// Does it.
-    pub fn run(&self, program: &Program) -> Result<Exit> {
+    pub async fn run(&self, program: &Program) -> Result<Exit> {
         match &self.command {
             Command::Schema => {
                 let schema = serde_json::to_string_pretty(&contract::json_schema())
@@ -43,12 +47,12 @@ impl ContractCommand {
                 program.screen.line(&schema)?;
                 Ok(Exit::Done)
             }
-            Command::Check { files } => check(program, files),
+            Command::Check { files } => check(program, files).await,
         }
     }
 }
 
-fn check(program: &Program, files: &[PathBuf]) -> Result<Exit> {
+async fn check(program: &Program, files: &[PathBuf]) -> Result<Exit> {
     let mut files = files.to_vec();
     if files.is_empty() {
         let config = Config::read(&program.globals.config)?;
@@ -56,10 +60,19 @@ fn check(program: &Program, files: &[PathBuf]) -> Result<Exit> {
         files.sort();
         files.dedup();
     }
+    let spill_dir = program.environment.temporary.clone();
+    let options = SessionOptions { memory_limit_bytes: RULES_MEMORY_BYTES, threads: 1, spill_dir };
+    let session = Session::new(&options)?.at(program.now());
     let mut exit = Exit::Done;
     for file in &files {
-        match read(file) {
-            Ok(contracts) => show(program, file, &contracts)?,
+        match read(file, &session).await {
+            Ok((contracts, faults)) if faults.is_empty() => show(program, file, &contracts)?,
+            Ok((_, faults)) => {
+                for error in faults {
+                    program.say_error(&error);
+                    exit = exit.max(error.exit());
+                }
+            }
             Err(error) => {
                 program.say_error(&error);
                 exit = exit.max(error.exit());
@@ -69,10 +82,22 @@ fn check(program: &Program, files: &[PathBuf]) -> Result<Exit> {
     Ok(exit)
 }
 
-fn read(file: &PathBuf) -> Result<Vec<Contract>> {
+/// The contracts of a file, and what is wrong with their rules in SQL.
+async fn read(file: &Path, session: &Session) -> Result<(Vec<Contract>, Vec<JobError>)> {
     let text = std::fs::read_to_string(file)
         .map_err(|source| JobError::new(Kind::Configuration, format!("failed to read {}: {source}", file.display())))?;
-    Ok(Contract::parse(file, &text)?)
+    let (mut contracts, mut faults) = (Vec::new(), Vec::new());
+    for (contract, places) in Contract::parse_with_places(file, &text)? {
+        for (index, reason) in engine::rule_faults(&contract, session).await? {
+            let (check, Place { line, column }) = (&contract.checks[index], places[index]);
+            let message =
+                format!("{}:{line}:{column}: the rule {:?} cannot be asked: {reason}", file.display(), check.name);
+            let help = "write a condition over one row's columns for `engine: etl`, a query that gives one number for `type: sql`";
+            faults.push(JobError::new(Kind::Configuration, message).with_help(help));
+        }
+        contracts.push(contract);
+    }
+    Ok((contracts, faults))
 }
 
 fn show(program: &Program, file: &Path, contracts: &[Contract]) -> Result<()> {

@@ -220,6 +220,7 @@ impl From<engine::Error> for JobError {
                 Kind::Failed,
                 Some("free space there, point `run.spill_dir` at a larger disk, or give more with --memory-limit"),
             ),
+            engine::Error::Rule { .. } => (Kind::Configuration, Some("`etl contract check` names the line")),
             engine::Error::Merge { .. } => (Kind::Usage, Some("etl merge --help has examples")),
             engine::Error::Columns { .. } => (Kind::Failed, Some("mend the raw file's columns or the contract")),
             _ => (Kind::Failed, None),

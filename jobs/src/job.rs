@@ -192,7 +192,7 @@ impl Job {
 
     /// A query engine with this run's limits.
     pub fn session(&self) -> Result<Session> {
-        Ok(Session::new(&self.session_options())?)
+        Ok(Session::new(&self.session_options())?.at(self.program.now()))
     }
 
     /// This run's limits: option > variable > `etl.toml` > what the machine gives.

@@ -24,6 +24,7 @@ use crate::{
     event_time,
     job::Job,
     open::is_s3,
+    suggest::suggest,
 };
 
 /// Read curated tables with SQL.
@@ -64,14 +65,23 @@ impl Query {
 
     async fn answer(&self, job: &Job) -> Result<()> {
         let known = job.lake().await?.catalog.list().await?;
-        let resolved = time_travel::resolve(&self.sql, &known).map_err(JobError::usage)?;
+        let form = self.rows.unwrap_or(if job.is_json() { RowForm::Json } else { RowForm::Text });
+        if let Some(shown) = engine::shown_tables(&self.sql, &known)? {
+            let mut writer = RowWriter::new(&job.program.screen, form, shown.schema())?;
+            writer.write(&shown)?;
+            return writer.finish(false);
+        }
+        let mut resolved = time_travel::resolve(&self.sql, &known).map_err(JobError::usage)?;
+        if self.sql.to_ascii_lowercase().contains("information_schema") {
+            let is_used = |table: &TableName| resolved.tables.iter().any(|used| used.registered_as == *table);
+            let others: Vec<_> = known.iter().filter(|table| !is_used(table)).cloned().collect();
+            let current =
+                |table: TableName| TableUse { registered_as: table.clone(), table, version: Version::Current };
+            resolved.tables.extend(others.into_iter().map(current));
+        }
         let mut tables = Vec::new();
         for used in resolved.tables {
             tables.push(self.open(job, used).await?);
-        }
-        if tables.is_empty() && self.sql.to_ascii_lowercase().contains("from") && !known.is_empty() {
-            let names: Vec<_> = known.iter().map(ToString::to_string).collect();
-            tracing::warn!("the statement names no table of the catalog, which has {}", names.join(", "));
         }
         let session = job.session()?;
         let planned =
@@ -79,11 +89,11 @@ impl Query {
                 engine::Error::Unsupported { .. } => {
                     JobError::usage(error.to_string()).with_help("--full-scan reads it all the same")
                 }
+                engine::Error::NoTable { table } => no_table(&table, &known),
                 error => error.into(),
             })?;
         refuse_archived(job, &planned).await?;
         let mut batches = planned.start(&session)?;
-        let form = self.rows.unwrap_or(if job.is_json() { RowForm::Json } else { RowForm::Text });
         let limit = if form == RowForm::Text && self.limit > 0 { self.limit } else { usize::MAX };
         let mut writer = RowWriter::new(&job.program.screen, form, batches.schema())?;
         let mut is_cut = false;
@@ -145,6 +155,24 @@ async fn refuse_archived(job: &Job, planned: &PlannedQuery) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A table that is not there: the one that was probably meant, or those that there are.
+fn no_table(table: &str, known: &[TableName]) -> JobError {
+    const NAMES_MAX: usize = 10;
+    let names: Vec<String> = known.iter().map(ToString::to_string).collect();
+    let bare = known.iter().map(|table| table.name());
+    let near = suggest(table, names.iter().map(String::as_str).chain(bare));
+    let near = near.and_then(|near| names.iter().find(|name| *name == near || name.ends_with(&format!(".{near}"))));
+    let help = match (near, names.as_slice()) {
+        (_, []) => "the lake has no tables yet: `etl dedupe` makes them".to_owned(),
+        (Some(near), _) => format!("write {near}"),
+        (None, names) if names.len() <= NAMES_MAX => format!("there are {}", names.join(", ")),
+        (None, names) => {
+            format!("there are {}, … : SHOW TABLES has all {}", names[..NAMES_MAX].join(", "), names.len())
+        }
+    };
+    JobError::usage(format!("query: there is no table {table}")).with_help(help)
 }
 
 fn at(table: &Table, time: &str) -> Result<i64> {

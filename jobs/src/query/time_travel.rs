@@ -89,7 +89,10 @@ fn table_at(tokens: &[Token<'_>], index: usize, known: &[TableName]) -> Option<(
         return None;
     };
     // A longer path (`curated.telemetry.temperature`) is a column.
-    let table = known.iter().find(|table| table.namespace() == namespace && table.name() == name)?;
+    let is = |table: &&TableName| table.namespace() == namespace && table.name() == name;
+    let (lower, mut alike) = (format!("{namespace}.{name}").to_lowercase(), Vec::new());
+    alike.extend(known.iter().filter(|table| table.to_string().to_lowercase() == lower));
+    let table = known.iter().find(is).or_else(|| alike.first().copied().filter(|_| alike.len() == 1))?;
     Some((table.clone(), index + 3))
 }
 
@@ -254,6 +257,10 @@ mod tests {
         insta::assert_snapshot!(resolved("FROM curated.telemetry FOR SYSTEM_TIME AS OF '2025-06-04T06:00:00Z' AS old"), @r#"
         FROM "curated"."telemetry@2025-06-04T06:00:00Z" AS old
         curated.telemetry Time("2025-06-04T06:00:00Z")
+        "#);
+        insta::assert_snapshot!(resolved("FROM Curated.TELEMETRY"), @r#"
+        FROM Curated.TELEMETRY
+        curated.telemetry Current
         "#);
         insta::assert_snapshot!(resolved("FROM curated.telemetry for timestamp as of timestamp '2025-06-04' o JOIN curated.telemetry n USING (k)"), @r#"
         FROM "curated"."telemetry@2025-06-04" o JOIN curated.telemetry n USING (k)

@@ -20,6 +20,14 @@ impl Contract {
     /// # Errors
     /// The first fault, as [`Error::Document`](crate::Error::Document).
     pub fn parse(path: &Path, text: &str) -> Result<Vec<Self>> {
+        Ok(Self::parse_with_places(path, text)?.into_iter().map(|(contract, _)| contract).collect())
+    }
+
+    /// The same, with the places of the SQL of each contract's checks, in their order.
+    ///
+    /// # Errors
+    /// As [`Contract::parse`].
+    pub fn parse_with_places(path: &Path, text: &str) -> Result<Vec<(Self, Vec<Place>)>> {
         read_document(text, None).map_err(|problem| problem.in_document(path))
     }
 
@@ -31,7 +39,7 @@ impl Contract {
     pub fn from_document(path: &Path, text: &str, schema_name: &str) -> Result<Self> {
         let read = || {
             let contracts = read_document(text, Some(schema_name))?;
-            contracts.into_iter().next().ok_or_else(|| {
+            contracts.into_iter().next().map(|(contract, _)| contract).ok_or_else(|| {
                 Problem::new(
                     Place { line: 1, column: 1 },
                     format!("no schema object {schema_name:?}"),
@@ -43,7 +51,7 @@ impl Contract {
     }
 }
 
-fn read_document(text: &str, wanted: Option<&str>) -> Checked<Vec<Contract>> {
+fn read_document(text: &str, wanted: Option<&str>) -> Checked<Vec<(Contract, Vec<Place>)>> {
     let node = yaml::read(text)?;
     check_document(&node)?;
     check_header(&node)?;
@@ -66,16 +74,16 @@ fn read_document(text: &str, wanted: Option<&str>) -> Checked<Vec<Contract>> {
         let help = suggest(wanted, names.iter().map(String::as_str));
         return Err(Problem::new(place, format!("no schema object is called {wanted:?}"), help));
     }
-    let mut contracts: Vec<(Contract, Place)> = Vec::new();
+    let mut contracts: Vec<(Contract, Vec<Place>, Place)> = Vec::new();
     for object in chosen {
-        let contract = read_table(&node, object, &shared)?;
-        if let Some((other, first)) = contracts.iter().find(|(other, _)| other.table == contract.table) {
+        let (contract, places) = read_table(&node, object, &shared)?;
+        if let Some((other, _, first)) = contracts.iter().find(|(other, ..)| other.table == contract.table) {
             let message = format!("the table {} stands twice, first on line {}", other.table, first.line);
             return Err(Problem::new(object.place, message, "remove one, or give it another physicalName"));
         }
-        contracts.push((contract, object.place));
+        contracts.push((contract, places, object.place));
     }
-    Ok(contracts.into_iter().map(|(contract, _)| contract).collect())
+    Ok(contracts.into_iter().map(|(contract, places, _)| (contract, places)).collect())
 }
 
 fn check_header(node: &Node) -> Checked<()> {
@@ -112,7 +120,7 @@ fn text<'a>(node: &'a Node, key: &str) -> Option<(Place, &'a str)> {
     node.get(key).and_then(|node| Some((node.place, node.text()?)))
 }
 
-fn read_table(document: &Node, object: &Node, shared: &Settings<'_>) -> Checked<Contract> {
+fn read_table(document: &Node, object: &Node, shared: &Settings<'_>) -> Checked<(Contract, Vec<Place>)> {
     let table = read_table_name(object)?;
     let mut properties = read_properties(object.list("properties"))?;
     if properties.is_empty() {
@@ -123,8 +131,8 @@ fn read_table(document: &Node, object: &Node, shared: &Settings<'_>) -> Checked<
     let name = text(object, "name").map_or("", |(_, name)| name);
     let mut rules = read_rules(object.list("quality"), Subject { name, column_type: None })?.checks;
     rules.extend(properties.iter_mut().flat_map(|property| std::mem::take(&mut property.rules.checks)));
-    for (index, (check, place)) in rules.iter().enumerate() {
-        if let Some((_, first)) = rules[..index].iter().find(|(other, _)| other.name == check.name) {
+    for (index, (check, place, _)) in rules.iter().enumerate() {
+        if let Some((_, first, _)) = rules[..index].iter().find(|(other, ..)| other.name == check.name) {
             let message = format!("the quality rule {:?} stands twice, first on line {}", check.name, first.line);
             return Err(Problem::new(*place, message, "give it another name"));
         }
@@ -138,6 +146,7 @@ fn read_table(document: &Node, object: &Node, shared: &Settings<'_>) -> Checked<
     let purpose = || document.get("description").and_then(|description| description.get("purpose"));
     let description = object.get("description").or_else(purpose).and_then(Node::text);
     let value = |key| text(document, key).map_or_else(String::new, |(_, text)| text.to_owned());
+    let places = rules.iter().map(|(_, _, sql)| *sql).collect();
     let contract = Contract {
         id: value("id"),
         version: value("version"),
@@ -147,7 +156,7 @@ fn read_table(document: &Node, object: &Node, shared: &Settings<'_>) -> Checked<
         partition_fixed_per_key: settings.fixed_per_key() || partition.iter().all(|field| key.contains(&field.column)),
         sort_order: settings.sort_order()?,
         winner_order: settings.winner_order()?,
-        checks: rules.into_iter().map(|(check, _)| check).collect(),
+        checks: rules.into_iter().map(|(check, ..)| check).collect(),
         thresholds: settings.thresholds(),
         new_columns: settings.new_columns(),
         delete_marker: settings.delete_marker()?,
@@ -161,7 +170,7 @@ fn read_table(document: &Node, object: &Node, shared: &Settings<'_>) -> Checked<
         partition,
         columns,
     };
-    Ok(contract)
+    Ok((contract, places))
 }
 
 fn read_table_name(object: &Node) -> Checked<TableName> {

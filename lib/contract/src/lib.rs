@@ -36,6 +36,7 @@ pub use model::{
 pub use name::TableName;
 pub use order::parse_order;
 pub use partition::TransformError;
+pub use problem::Place;
 pub use render::render;
 pub use schema::json_schema;
 pub use tier::{ColdClass, ColdClassError, Hold, TierRule, Tiering};

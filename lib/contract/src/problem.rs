@@ -6,11 +6,13 @@ use crate::Error;
 
 pub(crate) type Checked<T> = Result<T, Problem>;
 
-/// Line and column, 1-based.
+/// A place in a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) line: usize,
-    pub(crate) column: usize,
+pub struct Place {
+    /// 1-based.
+    pub line: usize,
+    /// 1-based.
+    pub column: usize,
 }
 
 #[derive(Debug)]

@@ -18,7 +18,8 @@ use crate::{
 /// What a list of rules says.
 #[derive(Default)]
 pub(crate) struct Rules {
-    pub(crate) checks: Vec<(Check, Place)>,
+    /// With the place of the rule, and that of its SQL.
+    pub(crate) checks: Vec<(Check, Place, Place)>,
     pub(crate) constraints: Vec<Constraint>,
     pub(crate) required: bool,
 }
@@ -68,7 +69,8 @@ pub(crate) fn read_rules(rules: &[Node], subject: Subject<'_>) -> Checked<Rules>
             _ => None,
         };
         if let Some(scope) = scope {
-            read.checks.push((Check { name: name(), scope, severity: severity(rule)? }, rule.place));
+            let sql = rule.get("implementation").or_else(|| rule.get("query")).map_or(rule.place, |node| node.place);
+            read.checks.push((Check { name: name(), scope, severity: severity(rule)? }, rule.place, sql));
         }
     }
     Ok(read)

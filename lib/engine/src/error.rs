@@ -2,6 +2,8 @@
 
 use datafusion::error::DataFusionError;
 
+use crate::sql::{of_any, words};
+
 /// The engine's result.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -75,14 +77,27 @@ pub enum Error {
         /// What is wrong with it, and what to write instead.
         reason: String,
     },
+    /// A rule of a contract that cannot be asked.
+    #[error("check {name}: {reason}")]
+    Rule {
+        /// The rule's name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A statement that names a table which is not there.
+    #[error("there is no table {table}")]
+    NoTable {
+        /// The table as the statement names it.
+        table: String,
+    },
     /// A SQL statement or expression that cannot be run.
-    #[error("{subject}: {source}")]
+    #[error("{subject}: {}", words(cause))]
     Sql {
         /// The statement's name: a check, a query.
         subject: String,
         /// What the planner or executor said.
-        #[source]
-        source: Box<DataFusionError>,
+        cause: Box<DataFusionError>,
     },
     /// The memory limit is too low for the work.
     #[error("memory limit of {limit_bytes} bytes is too low: {reason}")]
@@ -120,6 +135,8 @@ pub enum Error {
 impl Error {
     /// An arrow, parquet or DataFusion failure while doing `action`.
     pub fn compute(action: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Compute { action: action.into(), source: source.into() }
+        let source = source.into();
+        let source = if source.is::<DataFusionError>() { of_any(source.as_ref()).into() } else { source };
+        Self::Compute { action: action.into(), source }
     }
 }

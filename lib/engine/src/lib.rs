@@ -16,6 +16,7 @@ mod partition;
 pub mod raw;
 mod rules;
 mod session;
+mod sql;
 mod stop;
 mod tasks;
 mod transform;
@@ -24,12 +25,13 @@ mod writer;
 
 pub use curated::{
     CuratedTable, DUPLICATE_KEYS_MAX, DuplicateKey, FILE_COLUMN, FILES_MAX, PlannedQuery, ROW_COLUMN, RowOptions,
-    TableReader, check_keys, plan_query, query, sql_error,
+    TableReader, check_keys, plan_query, query, shown_tables, sql_error,
 };
 pub use error::{Error, Result};
 pub use metrics::{FileMetrics, MetricsMode, MetricsModes, file_metrics};
 pub use parquet_file::{ParquetFile, ROW_NUMBER, ReadOptions};
 pub use partition::{Partitioned, Partitioner};
+pub use rules::faults as rule_faults;
 pub use session::{Session, SessionOptions};
 pub use stop::Stop;
 pub use transform::transform_array;

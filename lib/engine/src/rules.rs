@@ -3,21 +3,26 @@
 //! A value that cannot be read as declared breaks `column.type`; NULL in a required column breaks `column.required`;
 //! the other rules leave NULL alone. NaN satisfies no bound, and −0 is 0.
 
+mod row_check;
+
+pub(crate) use row_check::bad_pattern;
+
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch},
+    array::{Array, ArrayRef, AsArray, RecordBatch},
     buffer::BooleanBuffer,
     datatypes::{
         DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type, SchemaRef,
         Time64MicrosecondType, TimestampMicrosecondType,
     },
+    error::ArrowError,
 };
 use contract::{CheckScope, Constraint, Contract, Literal, Severity};
-use datafusion::{common::DFSchema, physical_plan::PhysicalExpr};
+use datafusion::{logical_expr::Expr, physical_plan::PhysicalExpr};
 use regex::Regex;
 
-use crate::{Error, Result, Session};
+use crate::{Error, Result, Session, dedupe::query_fault, types::arrow_schema};
 
 /// A compiled contract.
 #[derive(Debug)]
@@ -110,7 +115,9 @@ impl Rules {
         let mut sql_columns = Vec::new();
         for check in &contract.checks {
             let CheckScope::Row { expression } = &check.scope else { continue };
-            let (columns, logical) = row_check(&check.name, expression, schema, session)?;
+            let refused = |reason| Error::Rule { name: check.name.clone(), reason };
+            let logical = row_check::read(expression, schema, session).map_err(refused)?;
+            let columns = columns_of(&logical, schema).map_err(|e| Error::compute("failed to bind checks", e))?;
             sql_columns.extend(&columns);
             pending.push((check, columns, logical));
         }
@@ -119,7 +126,8 @@ impl Rules {
         let sql_schema =
             nullable(&schema.project(&sql_columns).map_err(|e| Error::compute("failed to bind checks", e))?);
         for (check, columns, logical) in pending {
-            let test = Test::Sql(physical(&check.name, logical, &sql_schema, session)?);
+            let compiled = row_check::compile(logical, &sql_schema, session);
+            let test = Test::Sql(compiled.map_err(|reason| Error::Rule { name: check.name.clone(), reason })?);
             rules.push(Rule { name: check.name.clone(), severity: check.severity, columns, test });
         }
         Ok(Self { rules, sql_columns })
@@ -187,7 +195,9 @@ impl Judge<'_> {
                             Some(batch.project(&places).map_err(|e| Error::compute("failed to run checks", e))?);
                     }
                     let batch = sql_batch.as_ref().expect("made above");
-                    Some(not_true(&rule.name, expression, batch)?)
+                    let broken = row_check::broken(expression, batch);
+                    let subject = || format!("check {}", rule.name);
+                    Some(broken.map_err(|cause| Error::Sql { subject: subject(), cause: Box::new(cause) })?)
                 }
             };
             if let Some(rows) = rows.filter(|rows| rows.count_set_bits() > 0) {
@@ -198,49 +208,36 @@ impl Judge<'_> {
     }
 }
 
+/// What is wrong with a contract's checks, before there is a table: the check's place in [`Contract::checks`], and why.
+/// Fails when another rule cannot be asked of its column.
+pub async fn faults(contract: &Contract, session: &Session) -> Result<Vec<(usize, String)>> {
+    let failed = |source| Error::compute(format!("failed to read the columns of {}", contract.table), source);
+    let schema = arrow_schema(&lake::schema_for(contract).map_err(failed)?)?;
+    let mut faults = Vec::new();
+    for (index, check) in contract.checks.iter().enumerate() {
+        let fault = match &check.scope {
+            CheckScope::Row { expression } => {
+                let read = row_check::read(expression, &schema, session);
+                read.and_then(|logical| row_check::compile(logical, &nullable(&schema), session)).err()
+            }
+            CheckScope::Table { query, .. } => query_fault(session, query, &schema).await,
+        };
+        faults.extend(fault.map(|reason| (index, reason)));
+    }
+    if faults.is_empty() {
+        Rules::compile(contract, &schema, session)?;
+    }
+    Ok(faults)
+}
+
+/// The columns that an expression names, as indices.
+fn columns_of(expression: &Expr, schema: &SchemaRef) -> std::result::Result<Vec<usize>, ArrowError> {
+    expression.column_refs().into_iter().map(|column| schema.index_of(&column.name)).collect()
+}
+
 fn nullable(schema: &arrow::datatypes::Schema) -> SchemaRef {
     let fields: Vec<_> = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
     Arc::new(arrow::datatypes::Schema::new(fields))
-}
-
-fn row_check(
-    name: &str,
-    expression: &str,
-    schema: &SchemaRef,
-    session: &Session,
-) -> Result<(Vec<usize>, datafusion::logical_expr::Expr)> {
-    let failed = |source| Error::Sql { subject: format!("check {name}"), source: Box::new(source) };
-    let df_schema = DFSchema::try_from(schema.as_ref().clone()).map_err(failed)?;
-    let expression = session.context().parse_sql_expr(expression, &df_schema).map_err(failed)?;
-    let columns = expression
-        .column_refs()
-        .into_iter()
-        .map(|column| schema.index_of(&column.name).map_err(|source| Error::compute(format!("check {name}"), source)))
-        .collect::<Result<Vec<_>>>()?;
-    Ok((columns, expression))
-}
-
-fn physical(
-    name: &str,
-    expression: datafusion::logical_expr::Expr,
-    schema: &SchemaRef,
-    session: &Session,
-) -> Result<Arc<dyn PhysicalExpr>> {
-    let failed = |source| Error::Sql { subject: format!("check {name}"), source: Box::new(source) };
-    let df_schema = DFSchema::try_from(schema.as_ref().clone()).map_err(failed)?;
-    session.context().create_physical_expr(expression, &df_schema).map_err(failed)
-}
-
-fn not_true(name: &str, expression: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<BooleanBuffer> {
-    let failed = |source| Error::Sql { subject: format!("check {name}"), source: Box::new(source) };
-    let value = expression.evaluate(batch).and_then(|value| value.into_array(batch.num_rows())).map_err(failed)?;
-    let Some(truth) = value.as_any().downcast_ref::<BooleanArray>() else {
-        return Err(Error::Unsupported {
-            subject: format!("check {name}"),
-            reason: format!("it gives {} where a Boolean is needed", value.data_type()),
-        });
-    };
-    Ok(BooleanBuffer::collect_bool(truth.len(), |row| !(truth.is_valid(row) && truth.value(row))))
 }
 
 /// NULL where no value was lost: a value that did not fit breaks `type`, not `required` as well.

@@ -17,8 +17,9 @@ use datafusion::{
     physical_plan::ExecutionPlan,
     prelude::{SessionConfig, SessionContext},
 };
+use jiff::Timestamp;
 
-use crate::{Error, Result};
+use crate::{Error, Result, sql};
 
 /// What a session may use.
 #[derive(Debug, Clone)]
@@ -58,11 +59,16 @@ impl Session {
             .build_arc()
             .map_err(|source| Error::compute("failed to set up the session", source))?;
         let config = SessionConfig::new().with_target_partitions(options.threads.max(1)).with_information_schema(false);
-        Ok(Self {
-            context: SessionContext::new_with_config_rt(config, runtime),
-            options: options.clone(),
-            spilled_bytes: Arc::default(),
-        })
+        let context = SessionContext::new_with_config_rt(config, runtime);
+        sql::set_up(&context).map_err(|source| Error::compute("failed to set up the session", source))?;
+        Ok(Self { context, options: options.clone(), spilled_bytes: Arc::default() })
+    }
+
+    /// The same session, for which `now()` and the functions beside it give this time.
+    #[must_use]
+    pub fn at(self, now: Timestamp) -> Self {
+        sql::clock(now).into_iter().for_each(|function| self.context.register_udf(function));
+        self
     }
 
     /// The DataFusion context.

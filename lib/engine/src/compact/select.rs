@@ -11,7 +11,7 @@ use crate::{
         TableReader,
         prune::{may_match, pruning_predicate},
     },
-    sql_error,
+    sql, sql_error,
 };
 
 /// For each data file of the reader's snapshot, whether the filter may find rows in it. Fails for a filter that cannot
@@ -20,7 +20,7 @@ pub fn matching_files(session: &Session, reader: &TableReader, filter: &str) -> 
     let schema = reader.schema();
     let failed = |error| sql_error(session, "--where", error);
     let columns = DFSchema::try_from(Arc::clone(schema)).map_err(failed)?;
-    let expression = session.context().parse_sql_expr(filter, &columns).map_err(failed)?;
+    let expression = sql::expression(session.context(), filter, schema).map_err(failed)?;
     let expression = session.context().create_physical_expr(expression, &columns).map_err(failed)?;
     let unsupported =
         |reason: &str| Error::Unsupported { subject: format!("the filter {filter:?}"), reason: reason.to_owned() };

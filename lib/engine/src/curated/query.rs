@@ -23,9 +23,12 @@ use super::{
     scan::{CuratedScan, scans},
     table::CuratedTable,
 };
-use crate::{Error, Result, Session, types::field_id};
+use crate::{Error, Result, Session, sql, types::field_id};
 
 const CATALOG: &str = "lake";
+
+/// Where names without a namespace are looked for when tables lie in several.
+const NO_NAMESPACE: &str = "public";
 
 /// A query that was planned and not started.
 pub struct PlannedQuery {
@@ -74,12 +77,17 @@ pub async fn plan_query(
     tables: Vec<(TableName, Arc<CuratedTable>)>,
     allow_full_scan: bool,
 ) -> Result<PlannedQuery> {
-    let names: Vec<String> = tables.iter().map(|(name, _)| name.to_string()).collect();
-    let failed = |error| explain(sql_error(session, "query", error), &names);
+    let failed = |error| explain(sql_error(session, "query", error));
+    let schemas: Vec<_> = tables.iter().map(|(name, table)| (name.clone(), table.schema())).collect();
     let tables = tables.into_iter().map(|(name, table)| (name, table as Arc<dyn TableProvider>)).collect();
     let context = context_of(session, tables).map_err(failed)?;
     let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    let frame = context.sql_with_options(sql, read_only).await.map_err(failed)?;
+    let planned = async {
+        let plan = context.state().statement_to_plan(sql::statement(sql, &schemas)?).await?;
+        read_only.verify_plan(&plan)?;
+        context.execute_logical_plan(plan).await
+    };
+    let frame = planned.await.map_err(failed)?;
     let plan = frame.create_physical_plan().await.map_err(failed)?;
     if !allow_full_scan {
         scans(&plan).into_iter().try_for_each(refuse_full_scan)?;
@@ -104,7 +112,7 @@ pub fn sql_error(session: &Session, subject: &str, error: DataFusionError) -> Er
                 let folder = options.spill_dir.display().to_string();
                 return Error::SpillFull { subject: subject.to_owned(), folder, source: full.to_string().into() };
             }
-            Error::Sql { subject: subject.to_owned(), source: Box::new(error) }
+            Error::Sql { subject: subject.to_owned(), cause: Box::new(error) }
         }
     }
 }
@@ -150,21 +158,15 @@ fn disk_full(error: &DataFusionError) -> Option<&io::Error> {
     None
 }
 
-/// Says which tables there are when one was not found.
-fn explain(error: Error, names: &[String]) -> Error {
-    match error {
-        Error::Sql { subject, source } => {
-            let source = match *source {
-                DataFusionError::Plan(message) if message.contains("table") && message.contains("not found") => {
-                    let message = message.replace(&format!("{CATALOG}."), "");
-                    DataFusionError::Plan(format!("{message}; there are: {}", names.join(", ")))
-                }
-                other => other,
-            };
-            Error::Sql { subject, source: Box::new(source) }
-        }
-        other => other,
-    }
+/// Says which table was not found.
+fn explain(error: Error) -> Error {
+    let Error::Sql { cause, .. } = &error else { return error };
+    let words = sql::words(cause);
+    let missing = words.strip_prefix("table '").and_then(|rest| rest.strip_suffix("' not found"));
+    let Some(missing) = missing else { return error };
+    let missing = missing.strip_prefix(CATALOG).and_then(|rest| rest.strip_prefix('.')).unwrap_or(missing);
+    let table = missing.strip_prefix(NO_NAMESPACE).and_then(|rest| rest.strip_prefix('.')).unwrap_or(missing);
+    Error::NoTable { table: table.to_owned() }
 }
 
 /// A context with these tables and nothing else, sharing the session's memory and threads.
@@ -189,7 +191,7 @@ pub(crate) fn context_of(
     }
     let default = match namespaces.as_slice() {
         [only] => only.as_str(),
-        _ => "public",
+        _ => NO_NAMESPACE,
     };
     let catalogs = MemoryCatalogProviderList::new();
     catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));

@@ -30,6 +30,7 @@ pub(crate) use footprint::datum_of;
 pub(crate) use matching::key_text;
 pub(crate) use payload::{kept, strict};
 pub use quality::QualityResult;
+pub(crate) use quality::query_fault;
 pub use quarantine::{QuarantineTarget, Reject};
 pub(crate) use touched::{Touched, TouchedFile};
 pub use verdicts::Balance;

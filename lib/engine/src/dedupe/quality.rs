@@ -11,8 +11,10 @@ use async_trait::async_trait;
 use contract::{Check, CheckScope, Severity};
 use datafusion::{
     catalog::{Session as CatalogSession, TableProvider},
+    common::tree_node::TreeNodeRecursion,
+    datasource::empty::EmptyTable,
     error::{DataFusionError, Result as DataFusionResult},
-    execution::{SendableRecordBatchStream, TaskContext},
+    execution::{SendableRecordBatchStream, TaskContext, context::SQLOptions},
     logical_expr::{Expr, TableType},
     physical_plan::{
         ExecutionPlan, collect,
@@ -28,6 +30,8 @@ use crate::{
     Result, Session,
     curated::sql_error,
     raw::{BoundInterval, ScanOptions},
+    rules::bad_pattern,
+    sql,
 };
 
 /// How a table check came out.
@@ -63,9 +67,9 @@ pub async fn run_checks(
         let context = session.context();
         context.deregister_table(OBJECT).map_err(failed)?;
         context.register_table(OBJECT, Arc::new(rows)).map_err(failed)?;
-        let answer = run(session, &query.replace("{object}", OBJECT)).await;
+        let answer = run(session, query).await;
         context.deregister_table(OBJECT).map_err(failed)?;
-        let observed = first_number(&answer.map_err(failed)?);
+        let observed = answer.and_then(|answer| one_number(&answer)).map_err(failed)?;
         let holds = |value: f64| {
             let above = at_least.is_none_or(|bound| if *exclusive { value > bound } else { value >= bound });
             let below = at_most.is_none_or(|bound| if *exclusive { value < bound } else { value <= bound });
@@ -84,8 +88,50 @@ pub async fn run_checks(
     Ok(results)
 }
 
+/// What is wrong with a table check's query over these columns.
+pub async fn query_fault(session: &Session, query: &str, columns: &SchemaRef) -> Option<String> {
+    let context = session.context();
+    let checked = async {
+        context.deregister_table(OBJECT)?;
+        context.register_table(OBJECT, Arc::new(EmptyTable::new(nullable(columns))))?;
+        let answer = run(session, query).await;
+        context.deregister_table(OBJECT)?;
+        answer
+    };
+    checked.await.err().map(|error| sql::words(&error))
+}
+
+/// Reads a check's query: it gives one number, and changes nothing.
+async fn plan(session: &Session, query: &str) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+    let (context, refused) = (session.context(), |reason: String| Err(DataFusionError::Plan(reason)));
+    let columns = context.table_provider(OBJECT).await?.schema();
+    let object = format!("public.{OBJECT}").parse().map_err(|error| DataFusionError::External(Box::new(error)))?;
+    let statement = sql::statement(&query.replace("{object}", OBJECT), &[(object, columns)])?;
+    let logical = context.state().statement_to_plan(statement).await?;
+    let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    read_only.verify_plan(&logical)?;
+    let fields = logical.schema().fields();
+    match fields.as_ref() {
+        [field]
+            if field.data_type().is_numeric() || matches!(field.data_type(), DataType::Boolean | DataType::Null) => {}
+        [field] => return refused(format!("it gives {}, where one number is needed", field.data_type())),
+        fields => return refused(format!("it gives {} columns, where one number is needed", fields.len())),
+    }
+    let mut pattern = None;
+    logical.apply_with_subqueries(|node| {
+        node.apply_expressions(|expression| {
+            pattern = pattern.take().or_else(|| bad_pattern(expression));
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    match pattern {
+        Some(pattern) => refused(pattern),
+        None => context.execute_logical_plan(logical).await?.create_physical_plan().await,
+    }
+}
+
 async fn run(session: &Session, query: &str) -> DataFusionResult<Vec<RecordBatch>> {
-    let plan = session.context().sql(query).await?.create_physical_plan().await?;
+    let plan = plan(session, query).await?;
     let answer = collect(Arc::clone(&plan), session.context().task_ctx()).await;
     session.ended(&plan);
     answer
@@ -106,11 +152,16 @@ fn expected(at_least: Option<f64>, at_most: Option<f64>, exclusive: bool, not: O
     parts.join(" and ")
 }
 
-fn first_number(batches: &[RecordBatch]) -> Option<f64> {
-    let batch = batches.iter().find(|batch| batch.num_rows() > 0 && batch.num_columns() > 0)?;
-    let numbers = cast(batch.column(0), &DataType::Float64).ok()?;
+/// The number of the one row; `None` for NULL, and where there is no row.
+fn one_number(batches: &[RecordBatch]) -> DataFusionResult<Option<f64>> {
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    if rows > 1 {
+        return Err(DataFusionError::Execution(format!("it gives {rows} rows, where one number is needed")));
+    }
+    let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(None) };
+    let numbers = cast(batch.column(0), &DataType::Float64)?;
     let numbers = numbers.as_primitive::<Float64Type>();
-    numbers.is_valid(0).then(|| numbers.value(0))
+    Ok(numbers.is_valid(0).then(|| numbers.value(0)))
 }
 
 /// The batch as a table: a partition for each file, only the columns that a query names.

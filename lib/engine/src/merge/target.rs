@@ -213,12 +213,12 @@ async fn read(
 }
 
 fn failed(source: DataFusionError) -> Error {
-    Error::Sql { subject: "merge".to_owned(), source: Box::new(source) }
+    Error::Sql { subject: "merge".to_owned(), cause: Box::new(source) }
 }
 
 fn external(error: Error) -> DataFusionError {
     match error {
-        Error::Sql { source, .. } => *source,
+        Error::Sql { cause, .. } => *cause,
         error => DataFusionError::External(Box::new(error)),
     }
 }
