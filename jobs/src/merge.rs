@@ -35,8 +35,11 @@ Examples:
   etl merge --file sql/corrections.sql",
     after_help = "\
 The source is a curated table, a query over such tables, or VALUES. ON compares every key column of the contract with it for
-equality; INSERT takes the key from there and UPDATE leaves it alone, so that no key gets in twice. Rows that the statement
-writes keep the contract's rules, or nothing is committed (exit 3). A row that is written as it was counts as unchanged.",
+equality; INSERT takes the key from there and UPDATE leaves it alone, so that no key gets in twice. What ON says besides narrows
+which rows match: a source row whose key is in the table is then left alone, and counts as stale. UPDATE SET * and INSERT *
+take every column from the source's column of that name. A value that does not fit its column without loss, and arithmetic
+that overflows, fail. Rows that the statement writes keep the contract's rules, or nothing is committed (exit 3). A row that is
+written as it was counts as unchanged.",
     group = ArgGroup::new("statement_or_file").required(true).args(["statement", "file"])
 )]
 pub struct Merge {
@@ -55,6 +58,7 @@ impl Merge {
         let session = job.session()?;
         let tables = merge_tables(&session, &sql)
             .map_err(|error| JobError::usage(chain(&error)).with_help("etl merge --help has examples"))?;
+        let tables = spelled(tables, job).await?;
         let table = job.config.table(&tables.target)?;
         let statement = Statement { job, session, sql, tables };
         job.each_table(&[table], async |table, report| statement.run(table, report).await).await
@@ -68,6 +72,21 @@ impl Merge {
             (None, None) => Err(JobError::usage("give a statement, or a file with one")),
         }
     }
+}
+
+/// The tables as the lake spells them, where one name alone differs by case.
+async fn spelled(tables: MergeTables, job: &Job) -> Result<MergeTables> {
+    let known = job.lake().await?.catalog.list().await?;
+    let spelled = |name: TableName| {
+        let lower = name.to_string().to_lowercase();
+        let alike: Vec<_> = known.iter().filter(|other| other.to_string().to_lowercase() == lower).collect();
+        match alike.as_slice() {
+            [only] => (*only).clone(),
+            _ => name,
+        }
+    };
+    let sources: Vec<_> = tables.sources.into_iter().map(spelled).collect();
+    Ok(MergeTables { target: spelled(tables.target), sources })
 }
 
 struct Statement<'a> {

@@ -17,6 +17,7 @@ use datafusion::{
         expr::Case,
         lit,
         utils::conjunction,
+        when,
     },
 };
 
@@ -29,11 +30,20 @@ const OWN: &str = "_etl";
 /// The action of a pair that no clause takes.
 pub const NO_CLAUSE: i32 = -1;
 
+/// The half of a split pair that decides about the source's row.
+const FOR_SOURCE: i32 = 0;
+
+/// The half that decides about the table's row.
+const FOR_TARGET: i32 = 1;
+
 /// Columns of the query's result before the new rows' and the old rows' columns: the clause, the source's row, the file
 /// and the position of the table's row. The last three are NULL where there is none.
 pub const LEADING_COLUMNS: usize = 4;
 
 /// The query. Its columns: [`LEADING_COLUMNS`], then the new row's, one for each of the table, then the old row's.
+///
+/// Where a statement inserts, pairs are made by the key alone. A pair that the rest of ON does not hold for is no match;
+/// its source row is not inserted, since the key is there, unless the table's row is deleted as not matched by the source.
 pub fn plan(
     statement: &Statement,
     table: &Arc<CuratedTable>,
@@ -41,9 +51,7 @@ pub fn plan(
     bounds: &[KeyBounds],
 ) -> Result<LogicalPlan> {
     let columns = table.schema();
-    let own = |name: &str| Column::new(Some(TableReference::bare(OWN)), name);
     let of_target = |name: &str| Expr::Column(Column::new(Some(statement.target.clone()), name));
-    let (is_source, is_target) = (Expr::Column(own("source_row")).is_not_null(), of_target(FILE_COLUMN).is_not_null());
 
     let placed: Arc<dyn TableProvider> = table.with_place_columns();
     let mut target = LogicalPlanBuilder::scan(statement.target.clone(), provider_as_source(placed), None)?;
@@ -53,27 +61,59 @@ pub fn plan(
         target = target.filter(bounds)?;
     }
     let join_type = if takes_unmatched_rows { JoinType::Full } else { JoinType::Left };
-    let joined =
-        numbered(statement, source, own("source_row"))?.join_on(target.build()?, join_type, [statement.on.clone()])?;
+    let narrowing = statement.narrowing.as_ref().filter(|_| statement.inserts());
+    let on = if narrowing.is_some() { &statement.same_key } else { &statement.on };
+    let mut joined =
+        numbered(statement, source, own("source_row"))?.join_on(target.build()?, join_type, [on.clone()])?;
+
+    let (is_source, is_target) = (Expr::Column(own("source_row")).is_not_null(), of_target(FILE_COLUMN).is_not_null());
+    let is_pair = is_source.clone().and(is_target.clone());
+    let mut sides = Sides {
+        matched: is_pair.clone(),
+        source_alone: is_target.is_not_true(),
+        target_alone: is_source.is_not_true(),
+        source_row: Expr::Column(own("source_row")),
+        file: of_target(FILE_COLUMN),
+    };
+    if let Some(narrowing) = narrowing {
+        sides.matched = is_pair.clone().and(narrowing.clone().is_true());
+        if takes_unmatched_rows {
+            // Its two rows are decided about one by one: the pair is there twice.
+            let halves = LogicalPlanBuilder::values(vec![vec![lit(FOR_SOURCE)], vec![lit(FOR_TARGET)]])?;
+            let halves =
+                halves.project([Expr::Column(Column::from_name("column1")).alias_qualified(Some(OWN), "half")])?;
+            let is_half = |half: i32| Expr::Column(own("half")).eq(lit(half));
+            let is_split = is_pair.and(narrowing.clone().is_not_true());
+            joined = joined.cross_join(halves.build()?)?.filter(is_half(FOR_SOURCE).or(is_split.clone()))?;
+            let nothing = |of: &Expr| when(is_half(FOR_TARGET), lit(ScalarValue::Null)).otherwise(of.clone());
+            sides.source_row = nothing(&sides.source_row)?;
+            sides.target_alone = sides.target_alone.or(is_half(FOR_TARGET));
+            let is_source_half = is_split.and(is_half(FOR_SOURCE));
+            sides.file = when(is_source_half.clone(), lit(ScalarValue::Null)).otherwise(sides.file)?;
+            sides.source_alone = sides.source_alone.or(is_source_half.and(is_deleted_unmatched(statement)));
+        }
+    }
 
     let taken = statement.clauses.iter().enumerate().map(|(index, clause)| {
-        let pair = match clause.kind.canonical() {
-            MergeIntoClauseKind::Matched => is_source.clone().and(is_target.clone()),
-            MergeIntoClauseKind::NotMatchedBySource => is_source.clone().is_not_true(),
-            _ => is_target.clone().is_not_true(),
+        let side = match clause.kind.canonical() {
+            MergeIntoClauseKind::Matched => &sides.matched,
+            MergeIntoClauseKind::NotMatchedBySource => &sides.target_alone,
+            _ => &sides.source_alone,
         };
-        let condition = clause.predicate.iter().cloned().fold(pair, Expr::and);
+        let condition = clause.predicate.iter().cloned().fold(side.clone(), Expr::and);
         (Box::new(condition), Box::new(lit(clause_number(index))))
     });
     let clause = Expr::Case(Case::new(None, taken.collect(), Some(Box::new(lit(NO_CLAUSE)))));
     let mut all: Vec<Expr> = joined.schema().columns().into_iter().map(Expr::Column).collect();
     all.push(clause.alias_qualified(Some(OWN), "clause"));
+    all.push(sides.source_row.alias_qualified(Some(OWN), "row_of_source"));
+    all.push(sides.file.alias_qualified(Some(OWN), "file"));
     let judged = joined.project(all)?;
 
     let mut output = vec![
         Expr::Column(own("clause")),
-        Expr::Column(own("source_row")),
-        of_target(FILE_COLUMN),
+        Expr::Column(own("row_of_source")),
+        Expr::Column(own("file")),
         of_target(ROW_COLUMN),
     ];
     for (index, field) in columns.fields().iter().enumerate() {
@@ -84,6 +124,31 @@ pub fn plan(
         output.push(of_target(field.name()).alias(format!("old_{index}")));
     }
     judged.project(output)?.build()
+}
+
+/// When a joined row is what a kind of clause speaks of, and where its rows come from.
+struct Sides {
+    matched: Expr,
+    source_alone: Expr,
+    target_alone: Expr,
+    /// The source's row; NULL where the table's row is decided about alone.
+    source_row: Expr,
+    /// The file of the table's row; NULL where the source's row is decided about alone.
+    file: Expr,
+}
+
+/// Whether the first clause that takes a row of the table as not matched by the source deletes it.
+fn is_deleted_unmatched(statement: &Statement) -> Expr {
+    let clauses = statement.clauses.iter().filter(|clause| clause.kind == MergeIntoClauseKind::NotMatchedBySource);
+    let cases = clauses.map(|clause| {
+        let condition = clause.predicate.clone().unwrap_or_else(|| lit(true));
+        (Box::new(condition), Box::new(lit(matches!(clause.action, MergeIntoAction::Delete))))
+    });
+    Expr::Case(Case::new(None, cases.collect(), Some(Box::new(lit(false)))))
+}
+
+fn own(name: &str) -> Column {
+    Column::new(Some(TableReference::bare(OWN)), name)
 }
 
 /// A column of the row that the taking clause makes.

@@ -1,31 +1,36 @@
 //! SQL `MERGE INTO` a curated table: people's own statements, beside the main job's merge in [`crate::dedupe`].
 //!
 //! 1. [`statement`] refuses what could put a key into the table twice.
-//! 2. [`target`] is the table as DataFusion's planner sees it; its node in the plan reads the source and carries the rest out.
-//! 3. [`join`] is the source beside the table's rows: which clause takes each, and the row that it makes.
-//! 4. [`tally`] counts what becomes of each row and holds the new ones against the contract; [`rows`] stages them, and takes
+//! 2. [`stars`] writes out `UPDATE SET *` and `INSERT *`; [`assign`] lets only values through that fit their columns.
+//! 3. [`target`] is the table as DataFusion's planner sees it; its node in the plan reads the source and carries the rest out.
+//! 4. [`join`] is the source beside the table's rows: which clause takes each, and the row that it makes.
+//! 5. [`tally`] counts what becomes of each row and holds the new ones against the contract; [`rows`] stages them, and takes
 //!    the replaced ones out of their files.
 //!
 //! Stages files and commits nothing.
 
+mod assign;
 mod join;
 mod rows;
+mod stars;
 mod statement;
 mod tally;
 mod target;
 
 use std::{fmt, sync::Arc};
 
+use arrow::datatypes::SchemaRef;
 use contract::{Contract, TableName};
 use datafusion::{
     catalog::TableProvider,
     common::TableReference,
+    execution::SessionState,
     logical_expr::{LogicalPlan, WriteOp},
     physical_plan::{ExecutionPlan, collect, displayable},
     prelude::SessionContext,
     sql::{
-        parser::{DFParser, Statement},
-        sqlparser::ast::{Ident, ObjectNamePart, Statement as SqlStatement, TableFactor},
+        parser::Statement,
+        sqlparser::ast::{Ident, Merge as SqlMerge, ObjectNamePart, Statement as SqlStatement, TableFactor},
     },
 };
 use lake::{Storage, spec};
@@ -34,6 +39,7 @@ use crate::{
     DeleteFileName, Error, Result, Session, Stop, TableWriterOptions,
     curated::{CuratedTable, TableReader, context_of, sql_error},
     dedupe::Outcome,
+    sql,
     writer::PositionDeleteOptions,
 };
 use target::MergeTarget;
@@ -75,17 +81,8 @@ pub struct MergeTables {
 /// Finds the tables of a statement. Fails when it is no single `MERGE INTO`, or names a table without its namespace.
 pub fn merge_tables(session: &Session, sql: &str) -> Result<MergeTables> {
     let failed = |error| sql_error(session, "merge", error);
-    let mut statements = DFParser::parse_sql(sql).map_err(failed)?;
-    let (Some(statement), true) = (statements.pop_front(), statements.is_empty()) else {
-        return Err(refused("give one statement"));
-    };
-    let merge = match &statement {
-        Statement::Statement(inner) => match inner.as_ref() {
-            SqlStatement::Merge(merge) => merge,
-            _ => return Err(no_merge()),
-        },
-        _ => return Err(no_merge()),
-    };
+    let statement = parsed(session, sql)?;
+    let merge = merge_of(&statement)?;
     let TableFactor::Table { name, .. } = &merge.table else {
         return Err(refused("name the table to merge into: MERGE INTO curated.telemetry AS t USING …"));
     };
@@ -99,6 +96,26 @@ pub fn merge_tables(session: &Session, sql: &str) -> Result<MergeTables> {
     let mut sources = names.iter().map(table_name).collect::<Result<Vec<_>>>()?;
     sources.retain(|name| *name != target);
     Ok(MergeTables { target, sources })
+}
+
+/// Reads a statement, with its stars marked.
+fn parsed(session: &Session, sql: &str) -> Result<Statement> {
+    let failed = |error| sql_error(session, "merge", error);
+    let mut statements = sql::statements_of(stars::marked(sql::tokens(sql).map_err(failed)?)).map_err(failed)?;
+    match (statements.pop_front(), statements.is_empty()) {
+        (Some(statement), true) => Ok(statement),
+        _ => Err(refused("give one statement")),
+    }
+}
+
+fn merge_of(statement: &Statement) -> Result<&SqlMerge> {
+    match statement {
+        Statement::Statement(inner) => match inner.as_ref() {
+            SqlStatement::Merge(merge) => Ok(merge),
+            _ => Err(no_merge()),
+        },
+        _ => Err(no_merge()),
+    }
 }
 
 /// As the planner reads it: in lower case, unless it is quoted.
@@ -150,14 +167,33 @@ impl Merge {
         let mut tables: Vec<(TableName, Arc<dyn TableProvider>)> =
             sources.into_iter().map(|(name, table)| (name, table as Arc<dyn TableProvider>)).collect();
         tables.push((self.contract.table.clone(), Arc::clone(target) as Arc<dyn TableProvider>));
+        let schemas: Vec<_> = tables.iter().map(|(name, table)| (name.clone(), table.schema())).collect();
+        let mut statement = parsed(&self.session, sql)?;
+        sql::spell(&mut statement, &schemas).map_err(refused)?;
         let context = context_of(&self.session, tables).map_err(failed)?;
         let state = context.state();
-        let logical = state.create_logical_plan(sql).await.map_err(failed)?;
+        self.expand(&state, &mut statement, &target.schema()).await?;
+        let logical = state.statement_to_plan(statement).await.map_err(failed)?;
         if !matches!(&logical, LogicalPlan::Dml(dml) if matches!(dml.op, WriteOp::MergeInto(_))) {
             return Err(no_merge());
         }
+        let logical = assign::checked(logical).map_err(failed)?;
         let plan = state.create_physical_plan(&logical).await.map_err(failed)?;
         Ok((context, plan))
+    }
+
+    /// Writes out what stars stand for.
+    async fn expand(&self, state: &SessionState, statement: &mut Statement, table: &SchemaRef) -> Result<()> {
+        let failed = |error| sql_error(&self.session, "merge", error);
+        let Statement::Statement(inner) = statement else { return Err(no_merge()) };
+        let SqlStatement::Merge(merge) = inner.as_mut() else { return Err(no_merge()) };
+        if !stars::has_star(merge) {
+            return Ok(());
+        }
+        let source = sql::all_of(merge.source.clone()).map_err(failed)?;
+        let source = state.statement_to_plan(source).await.map_err(failed)?;
+        let columns: Vec<String> = table.fields().iter().map(|field| field.name().clone()).collect();
+        stars::expand(merge, &columns, source.schema())
     }
 
     fn delete_options(&self) -> PositionDeleteOptions {
