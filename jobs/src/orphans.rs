@@ -31,8 +31,10 @@ Examples:
     after_help = "\
 Looks below the table's location only. Kept is what any snapshot, branch, tag or the metadata log refers to, what is young,
 hidden (a name that begins with . or _), and what lies in a folder of the raw zone, of quarantines or of run records.
-Refused are tables that share a location, tables whose files lie in another bucket, gc.enabled=false, an age under
-24 hours, and a list that would delete a larger share of the table's files than --max-fraction."
+Refused are tables that share a location, a location in which metadata of any other table lies (Iceberg, Delta, Hudi; of a
+metadata.json that the table's log does not name the id is read, of 100000 at most), tables whose files lie in another
+bucket, gc.enabled=false, an age under 24 hours, and a list that would delete a larger share of the table's files than
+--max-fraction. Links on a disk are not followed."
 )]
 pub struct Orphans {
     /// Tables; all of etl.toml unless said

@@ -17,7 +17,7 @@ pub use upkeep::UPKEEP;
 use std::collections::BTreeSet;
 
 use self::{
-    alone::{agrees, asks, expire, foreign, kept, orphans, shared},
+    alone::{agrees, asks, expire, foreign, kept, linked, nested, orphans, shared},
     beside::{
         compact_beside_dedupe, dedupe_beside_compact, dedupe_beside_expire, dedupe_beside_orphans, expire_beside_dedupe,
     },
@@ -38,7 +38,7 @@ const MUCH_LATER: &str = "2100-01-01T00:00:00Z";
 pub type Named = (&'static str, bool, fn(Tier) -> Result<(), String>);
 
 /// On each tier.
-pub const ALONE: [Named; 7] = [
+pub const ALONE: [Named; 8] = [
     ("compact", false, compact),
     ("compact-manifests", false, compact_manifests),
     ("expire", false, expire),
@@ -46,10 +46,11 @@ pub const ALONE: [Named; 7] = [
     ("expire-asks", false, asks),
     ("orphans", false, orphans),
     ("orphans-kept", false, kept),
+    ("orphans-nested", false, nested),
 ];
 
 /// In a folder alone.
-pub const BESIDE: [Named; 9] = [
+pub const BESIDE: [Named; 10] = [
     ("compact-commits", false, commits),
     ("compact-beside-dedupe", false, compact_beside_dedupe),
     ("dedupe-beside-compact", false, dedupe_beside_compact),
@@ -59,6 +60,7 @@ pub const BESIDE: [Named; 9] = [
     ("dedupe-beside-expire", false, dedupe_beside_expire),
     ("dedupe-beside-orphans", false, dedupe_beside_orphans),
     ("orphans-shared", true, shared),
+    ("orphans-linked", false, linked),
 ];
 
 /// A table of so many hours, an hour apart, with the rows that each left and the snapshot it made.
@@ -165,7 +167,11 @@ const PLACE: &str = "warehouse";
 
 /// A file that nothing refers to.
 fn stray(lake: &Lake, path: &str) {
-    lake.put_anywhere(&format!("{PLACE}/{}/{path}", lake.local(TABLE).replace('.', "/")), b"stray".to_vec());
+    stray_of(lake, path, b"stray");
+}
+
+fn stray_of(lake: &Lake, path: &str, bytes: &[u8]) {
+    lake.put_anywhere(&format!("{PLACE}/{}/{path}", lake.local(TABLE).replace('.', "/")), bytes.to_vec());
 }
 
 /// Everything below the table's location, by its path there.

@@ -140,6 +140,15 @@ impl Storage {
         }
     }
 
+    /// The first bytes of an object of this size, at most so many of them.
+    pub async fn read_start(&self, location: &str, size: u64, bytes_max: u64) -> Result<Bytes> {
+        if size == 0 {
+            return Ok(Bytes::new());
+        }
+        let range = Some((0..size.min(bytes_max)).into());
+        self.get(location, GetOptions { range, ..GetOptions::default() }).await
+    }
+
     /// Size, `ETag` and time of an object.
     pub async fn head(&self, location: &str) -> Result<ObjectMeta> {
         let (store, path) = self.resolve(location)?;
@@ -260,6 +269,15 @@ impl Storage {
     /// The same storage for the iceberg crate.
     pub fn file_io(&self) -> iceberg::io::FileIO {
         file_io::file_io(self.clone())
+    }
+
+    /// The same place without links in its path; as it is where there are none, or nothing is there.
+    pub fn without_links(&self, location: &str) -> String {
+        let real = match Location::parse(location) {
+            Ok(Location::Local { path }) => std::fs::canonicalize(format!("/{path}")).ok(),
+            _ => None,
+        };
+        real.and_then(|path| path.to_str().map(|path| format!("file://{path}"))).unwrap_or_else(|| location.to_owned())
     }
 
     /// The region of its buckets, where that is known; `None` without S3.

@@ -3,7 +3,10 @@
 
 mod current;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use contract::TableName;
@@ -54,9 +57,10 @@ impl Lake {
 const TABLES_CONCURRENT_MAX: usize = 16;
 
 impl Lake {
-    /// Where every table of the catalog lies, in one spelling. A table that cannot be read is an error if its metadata is
-    /// where ours could be: below `root`, as [`crate::Location::root`] has it; elsewhere it is left out.
-    pub async fn locations(&self, root: &str) -> Result<BTreeMap<TableName, String>> {
+    /// Where every table of the catalog lies, in one spelling: its location first, then folders elsewhere that it has, or had,
+    /// files in. A table that cannot be read is an error if its metadata is where ours could be: below `root`, as
+    /// [`crate::Location::root`] has it; elsewhere it is left out.
+    pub async fn locations(&self, root: &str) -> Result<BTreeMap<TableName, Vec<String>>> {
         let names = self.catalog.list().await?;
         let reads: Vec<BoxFuture<'_, Result<_>>> =
             names.into_iter().map(|name| self.location(name, root).boxed()).collect();
@@ -64,11 +68,11 @@ impl Lake {
         Ok(found.into_iter().flatten().collect())
     }
 
-    async fn location(&self, name: TableName, root: &str) -> Result<Option<(TableName, String)>> {
+    async fn location(&self, name: TableName, root: &str) -> Result<Option<(TableName, Vec<String>)>> {
         let Some(pointer) = self.catalog.load(&name).await? else { return Ok(None) };
         let may_be_near = Location::parse(&pointer.metadata_location).is_ok_and(|location| location.root() == root);
         match Table::open(&self.storage, &name, pointer).await {
-            Ok(table) => Ok(Some((name, spelled(table.metadata.location())))),
+            Ok(table) => Ok(Some((name, folders(&table)))),
             Err(error) if may_be_near || error.is_transient() => Err(error),
             Err(error) => {
                 tracing::warn!(table.name = %name, error = &error as &dyn std::error::Error, "a table elsewhere cannot be read");
@@ -76,6 +80,21 @@ impl Lake {
             }
         }
     }
+}
+
+/// Properties that name a folder for files of a table.
+const FOLDERS: [&str; 4] =
+    ["write.data.path", "write.metadata.path", "write.object-storage.path", "write.folder-storage.path"];
+
+/// The folders that a table's metadata names, its location first.
+fn folders(table: &Table) -> Vec<String> {
+    let metadata = &table.metadata;
+    let named = FOLDERS.iter().filter_map(|name| metadata.properties().get(*name)).map(|folder| spelled(folder));
+    let lists = metadata.snapshots().map(|snapshot| snapshot.manifest_list());
+    let objects = lists.chain([table.pointer.metadata_location.as_str()]);
+    let folder = |object: &str| spelled(object).rsplit_once('/').map(|(folder, _)| folder.to_owned());
+    let elsewhere: BTreeSet<String> = named.chain(objects.filter_map(folder)).collect();
+    [spelled(metadata.location())].into_iter().chain(elsewhere).collect()
 }
 
 /// A table at one version.

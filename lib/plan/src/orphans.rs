@@ -46,8 +46,10 @@ pub struct Facts {
     pub references: HashMap<String, ObjectKind>,
     /// Folders below the location that are somebody else's business, with whose.
     pub reserved: BTreeMap<String, String>,
-    /// The other tables of the catalog with their locations.
+    /// The other tables of the catalog by location, and by what other folders they have files in.
     pub neighbours: BTreeMap<String, TableName>,
+    /// What below the location speaks of another table that the catalog does not know, completing "{location} is …".
+    pub foreign: BTreeMap<String, String>,
     /// The table's properties.
     pub properties: BTreeMap<String, String>,
     /// What is younger is kept.

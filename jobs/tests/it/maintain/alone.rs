@@ -5,9 +5,9 @@ use std::{
     process::Command,
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{MUCH_LATER, NEXT_DAY, World, ended, equal, later, objects, stray, world};
+use super::{MUCH_LATER, NEXT_DAY, PLACE, World, ended, equal, later, objects, stray, stray_of, world};
 use crate::{
     batches::{self, TABLE},
     here,
@@ -160,6 +160,10 @@ pub fn orphans(tier: Tier) -> Result<(), String> {
     for path in strays {
         stray(&world.lake, path);
     }
+    // An earlier version of this table; one that nobody can tell refuses.
+    ended(later(&mut world.lake, MUCH_LATER, &["orphans", "--yes", "--max-fraction", "1"]), 1)?;
+    let version = format!(r#"{{"format-version": 2, "table-uuid": "{}", "location": ""#, uuid(&world)?);
+    stray_of(&world.lake, strays[2], version.as_bytes());
     let young = later(&mut world.lake, NOW, &["orphans", "--yes", "--max-fraction", "1"]);
     equal("all are young", &ended(young, 0)?.reports[0]["status"], &json!("unchanged"))?;
     let ran = ended(later(&mut world.lake, MUCH_LATER, &["orphans", "--yes", "--max-fraction", "0.2"]), 0)?;
@@ -169,8 +173,8 @@ pub fn orphans(tier: Tier) -> Result<(), String> {
     let kinds = report["deleted"]["by_kind"].as_array().ok_or("no kinds")?;
     let kinds: Vec<_> =
         kinds.iter().map(|of| (of["kind"].as_str(), of["files"].as_u64(), of["bytes"].as_u64())).collect();
-    let one = |kind| (Some(kind), Some(1), Some(5));
-    equal("kinds", &kinds, &vec![one("data_file"), one("delete_file"), one("metadata")])?;
+    let one = |kind, bytes: usize| (Some(kind), Some(1), Some(bytes as u64));
+    equal("kinds", &kinds, &vec![one("data_file", 5), one("delete_file", 5), one("metadata", version.len())])?;
     // What superseded tombstones there are is named by snapshots that are kept.
     equal("objects", &objects(&world.lake), &clean)?;
     world.is_right(&[0, 1, 2])?;
@@ -211,6 +215,70 @@ pub fn kept(tier: Tier) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The id of the table, by one of its versions.
+fn uuid(world: &World) -> Result<String, String> {
+    let objects = world.lake.warehouse();
+    let read = |(location, bytes): &(String, Vec<u8>)| {
+        let document: Value = serde_json::from_slice(bytes).ok()?;
+        location.ends_with(".metadata.json").then(|| document["table-uuid"].as_str().map(str::to_owned)).flatten()
+    };
+    objects.iter().find_map(read).ok_or_else(|| "no version has an id".to_owned())
+}
+
+/// Another table lies in this one, or in the same place, and no catalog that is asked knows it.
+pub fn nested(tier: Tier) -> Result<(), String> {
+    let mut world = world(tier, "orphans-nested", 2)?;
+    stray(&world.lake, "data/stray.parquet");
+    let metadata = br#"{"format-version": 2, "table-uuid": "00000000-0000-4000-8000-00000000000a", "location": "#;
+    let signs: [(&str, &[u8]); 5] = [
+        ("inner/metadata/00003-u.metadata.json", metadata),
+        ("metadata/00000-u.metadata.json", metadata),
+        ("inner/metadata/version-hint.text", b"3"),
+        ("inner/_delta_log/00000000000000000000.json", b"{}"),
+        ("inner/.hoodie/hoodie.properties", b""),
+    ];
+    for (path, content) in signs {
+        stray_of(&world.lake, path, content);
+        let before = objects(&world.lake);
+        for words in [&["orphans", "--yes", "--max-fraction", "1"][..], &["orphans", "--yes"]] {
+            let ran = ended(later(&mut world.lake, MUCH_LATER, words), 1)?;
+            let named = path.split('/').find(|part| part.starts_with(['_', '.'])).unwrap_or(path);
+            equal(path, &ran.stderr.contains(named), &true)?;
+        }
+        equal(path, &objects(&world.lake), &before)?;
+        let (location, _) =
+            world.lake.warehouse().into_iter().find(|(at, _)| at.ends_with(path)).ok_or("it is gone")?;
+        world.lake.set(&location, None);
+    }
+    ended(later(&mut world.lake, MUCH_LATER, &["orphans", "--yes", "--max-fraction", "1"]), 0)?;
+    equal("the stray", &objects(&world.lake).contains("data/stray.parquet"), &false)?;
+    world.is_right(&[0, 1])
+}
+
+/// What links in the table's folder lead to stays, and so do files of the table that it names by way of a link.
+pub fn linked(_: Tier) -> Result<(), String> {
+    let mut world = world(Tier::Local, "orphans-linked", 2)?;
+    let table = world.lake.folder().join(PLACE).join(TABLE.replace('.', "/"));
+    let other = world.lake.folder().join("other");
+    std::fs::create_dir_all(&other).map_err(|error| error.to_string())?;
+    std::fs::write(other.join("x.parquet"), "x").map_err(|error| error.to_string())?;
+    let link = |to: &std::path::Path, at: &str| {
+        std::os::unix::fs::symlink(to, table.join(at)).map_err(|error| error.to_string())
+    };
+    link(&other, "data/folder")?;
+    link(&other.join("x.parquet"), "data/file.parquet")?;
+    link(&table, "data/loop")?;
+    // The table's data by another name.
+    std::fs::rename(table.join("data"), table.join("moved")).map_err(|error| error.to_string())?;
+    link(&table.join("moved"), "data")?;
+    stray(&world.lake, "moved/stray.parquet");
+    let ran = ended(later(&mut world.lake, MUCH_LATER, &["orphans", "--yes", "--max-fraction", "1"]), 0)?;
+    equal("files", &ran.reports[0]["deleted"]["files"], &json!(1))?;
+    equal("the file elsewhere", &other.join("x.parquet").exists(), &true)?;
+    equal("the link", &table.join("moved/file.parquet").is_symlink(), &true)?;
+    world.is_right(&[0, 1])
 }
 
 /// Two tables of a catalog in one place.

@@ -1,4 +1,4 @@
-//! The local disk as an object store: literal names, atomic and durable writes.
+//! The local disk as an object store: literal names, atomic and durable writes, and lists that follow no link.
 //!
 //! `object_store`'s own does not sync what it writes, hides files named `x#1`, and goes through URLs.
 
@@ -27,7 +27,7 @@ use upload::{Staged, Upload, publish_new, publish_over};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LocalDisk;
 
-/// Deeper folders are taken for a loop of links.
+/// Deeper folders are an error.
 const DEPTH_MAX: usize = 64;
 
 impl fmt::Display for LocalDisk {
@@ -210,6 +210,8 @@ fn within(folder: &Path, depth: usize) -> Result<(Vec<ObjectMeta>, Vec<PathBuf>)
     Ok((objects, folders))
 }
 
+/// Files and folders in a folder, which may be a link itself. A link in it is neither: what it leads to lies elsewhere, is
+/// perhaps there a second time, and belongs to somebody else. Devices and pipes cannot be read as objects.
 fn entries(folder: &Path) -> Result<Vec<(PathBuf, Metadata)>> {
     let listed = match fs::read_dir(folder) {
         Ok(listed) => listed,
@@ -219,8 +221,12 @@ fn entries(folder: &Path) -> Result<Vec<(PathBuf, Metadata)>> {
     let mut entries = Vec::new();
     for entry in listed {
         let path = entry.map_err(|e| failed(folder, e))?.path();
-        match fs::metadata(&path) {
-            Ok(metadata) => entries.push((path, metadata)),
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_file() || metadata.is_dir() => entries.push((path, metadata)),
+            Ok(metadata) => {
+                let what = if metadata.is_symlink() { "a link" } else { "no file" };
+                tracing::warn!(file.path = %path.display(), "not listed: it is {what}");
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(failed(&path, error)),
         }

@@ -196,6 +196,44 @@ async fn what_cannot_be_read_is_named_and_is_not_left_out() {
     assert!(std::error::Error::source(&error).unwrap().to_string().contains("not Unicode"), "{error:?}");
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn links_are_not_followed_below_the_folder_that_is_listed() {
+    use std::os::unix::fs::symlink;
+    let (keep, folder) = folder();
+    let (lake, other) = (keep.path().join("lake"), keep.path().join("other"));
+    std::fs::create_dir_all(lake.join("data")).unwrap();
+    std::fs::create_dir_all(&other).unwrap();
+    for file in [lake.join("data/x"), other.join("y")] {
+        std::fs::write(file, "x").unwrap();
+    }
+    for (to, link) in
+        [(&other, "data/folder"), (&other.join("y"), "data/file"), (&lake, "data/loop"), (&lake.join("n"), "gone")]
+    {
+        symlink(to, lake.join(link)).unwrap();
+    }
+    let _pipe = std::os::unix::net::UnixListener::bind(lake.join("socket")).unwrap();
+    let storage = Storage::local();
+    let names = |objects: Vec<ObjectMeta>| -> Vec<String> {
+        objects.into_iter().map(|of| of.location.filename().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(storage.list(&format!("{folder}/lake")).await.unwrap()), ["x"]);
+    let (store, path) = storage.resolve(&format!("{folder}/lake/data")).unwrap();
+    let listed = store.list_with_delimiter(Some(&path)).await.unwrap();
+    assert_eq!((names(listed.objects), listed.common_prefixes), (vec!["x".to_owned()], vec![]));
+    // The folder itself may be one, and a link is read by its name as the file that it leads to; deleted is the link.
+    symlink(&lake, keep.path().join("warehouse")).unwrap();
+    assert_eq!(names(storage.list(&format!("{folder}/warehouse")).await.unwrap()), ["x"]);
+    let link = format!("{folder}/lake/data/file");
+    assert_eq!(storage.read(&link).await.unwrap(), "x");
+    storage.delete_all(vec![link]).await.unwrap();
+    assert!(other.join("y").exists() && !lake.join("data/file").is_symlink());
+    assert_eq!(storage.without_links(&format!("{folder}/warehouse/data/loop/data")), format!("{folder}/lake/data"));
+    for other in [format!("{folder}/nothing"), "s3://b/k".to_owned()] {
+        assert_eq!(storage.without_links(&other), other);
+    }
+}
+
 #[tokio::test]
 async fn many_writers_of_one_name_have_one_winner() {
     let (_keep, folder) = folder();

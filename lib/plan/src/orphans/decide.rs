@@ -1,6 +1,6 @@
 //! A list and the references in, keep or delete and the reason for each out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
 
@@ -18,9 +18,10 @@ pub fn decide(facts: &Facts) -> OrphansPlan {
     }
     let cutoff = facts.older_than.cutoff(facts.now);
     let mut kept: BTreeMap<String, Kept> = BTreeMap::new();
+    let decoded: HashSet<String> = facts.references.keys().filter_map(|location| percent_decoded(location)).collect();
     let mut orphans = Vec::new();
     for object in &facts.objects {
-        match keep(facts, object, cutoff) {
+        match keep(facts, &decoded, object, cutoff) {
             Some(reason) => {
                 let kept = kept.entry(reason.clone()).or_insert_with(|| Kept { reason, files: 0, bytes: 0 });
                 kept.files += 1;
@@ -58,18 +59,33 @@ fn refusals(facts: &Facts) -> Vec<String> {
             "table {table} lies in {location}, and this one in {here}: its files would look like orphans"
         ));
     }
+    if let Some((location, what)) = facts.foreign.first_key_value() {
+        let more = match facts.foreign.len() {
+            1 => String::new(),
+            count => format!(", the first of {count} such signs"),
+        };
+        reasons.push(format!(
+            "{location} is {what}{more}: files of another table would look like orphans of this one; move one of the two \
+             to a place of its own, or away what is left of a table that is gone"
+        ));
+    }
     let here = authority(&facts.location);
     let mut elsewhere: Vec<_> = facts.references.keys().filter(|location| authority(location) != here).collect();
     elsewhere.sort();
     if let Some(first) = elsewhere.first() {
-        let more = match elsewhere.len() - 1 {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
+        let more = and_more(elsewhere.len());
         let location = &facts.location;
         reasons.push(format!(
             "the table refers to {first}{more}, which has another scheme or bucket than its location {location}: what is \
              listed there cannot be told from what is meant"
+        ));
+    }
+    let mut odd: Vec<_> = facts.references.keys().filter(|location| is_odd(location)).collect();
+    odd.sort();
+    if let Some(first) = odd.first() {
+        let more = and_more(odd.len());
+        reasons.push(format!(
+            "the table refers to {first}{more}, with `//`, `/./` or `/../` in it: which listed file is meant cannot be told"
         ));
     }
     if !facts.references.keys().any(|location| is_within(location, &facts.location)) {
@@ -78,14 +94,28 @@ fn refusals(facts: &Facts) -> Vec<String> {
     reasons
 }
 
+/// The others of so many of which one is named.
+fn and_more(count: usize) -> String {
+    match count {
+        0 | 1 => String::new(),
+        count => format!(" and {} more", count - 1),
+    }
+}
+
 /// Why an object is kept; `None` for an orphan.
-fn keep(facts: &Facts, object: &Listed, cutoff: Timestamp) -> Option<String> {
+fn keep(facts: &Facts, decoded: &HashSet<String>, object: &Listed, cutoff: Timestamp) -> Option<String> {
     let location = object.location.as_str();
     let Some(path) = below(location, &facts.location) else {
         return Some("outside of the table's location".to_owned());
     };
     if let Some(kind) = facts.references.get(location) {
         return Some(format!("the table refers to it: {kind}"));
+    }
+    // Some writers name `a%20b` what lies there as `a b`, or the other way round.
+    if decoded.contains(location)
+        || percent_decoded(location).is_some_and(|plain| facts.references.contains_key(&plain))
+    {
+        return Some("the table refers to it, percent-encoded".to_owned());
     }
     // A raw zone at the root of the bucket says nothing about the tables below it.
     let is_reserved = |folder: &str| below(folder, &facts.location).is_some() && is_within(location, folder);
@@ -164,6 +194,33 @@ fn below<'a>(location: &'a str, folder: &str) -> Option<&'a str> {
 /// The location is the folder or lies below it.
 fn is_within(location: &str, folder: &str) -> bool {
     location.trim_end_matches('/') == folder.trim_end_matches('/') || below(location, folder).is_some()
+}
+
+/// A part of the path is one that systems read differently.
+fn is_odd(location: &str) -> bool {
+    let path = &location[authority(location).len()..];
+    path.split('/').skip(1).any(|part| matches!(part, "" | "." | ".."))
+}
+
+/// The location with what stands for each `%xx`; `None` when there is nothing of the kind, or no text comes of it.
+fn percent_decoded(location: &str) -> Option<String> {
+    let mut parts = location.split('%');
+    let mut decoded = parts.next()?.as_bytes().to_vec();
+    let mut is_encoded = false;
+    for part in parts {
+        match part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                decoded.push(byte);
+                decoded.extend_from_slice(&part.as_bytes()[2..]);
+                is_encoded = true;
+            }
+            None => {
+                decoded.push(b'%');
+                decoded.extend_from_slice(part.as_bytes());
+            }
+        }
+    }
+    is_encoded.then(|| String::from_utf8(decoded).ok()).flatten()
 }
 
 /// Scheme and bucket: what locations must share to be compared.

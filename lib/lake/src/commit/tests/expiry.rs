@@ -376,6 +376,8 @@ async fn every_table_says_where_it_lies() {
     test.catalog.register(&other, &table.pointer.metadata_location);
     let locations = test.lake.locations("/").await.unwrap();
     assert_eq!(locations[&other], locations[&test.name]);
+    let here = table.metadata.location();
+    assert_eq!(locations[&other], [here.to_owned(), format!("{here}/metadata")]);
     // One that cannot be read may lie anywhere near it, or is elsewhere.
     test.catalog.register(&other, "file:///nowhere/00000-u.metadata.json");
     assert!(test.lake.locations("/").await.is_err());

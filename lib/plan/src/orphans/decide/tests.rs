@@ -40,6 +40,7 @@ fn facts(others: Vec<Listed>) -> Facts {
         references: references.iter().map(|(path, kind)| (format!("{TABLE}/{path}"), *kind)).collect(),
         reserved: BTreeMap::new(),
         neighbours: BTreeMap::new(),
+        foreign: BTreeMap::new(),
         properties: BTreeMap::new(),
         older_than: "7d".parse().unwrap(),
         fraction_max: FRACTION_MAX_DEFAULT,
@@ -278,5 +279,35 @@ fn each_reason_alone_refuses() {
     for (reason, facts) in cases {
         let OrphansPlan::Refused { reasons, .. } = decide(&facts) else { panic!("{reason}: not refused") };
         assert!(reasons.len() == 1 && reasons[0].contains(reason), "{reason}: {reasons:?}");
+    }
+}
+
+#[test]
+fn metadata_of_another_table_refuses() {
+    let mut facts = facts(vec![old("data/x.parquet")]);
+    for path in ["inner/_delta_log", "inner/metadata/v1.metadata.json"] {
+        facts.foreign.insert(format!("{TABLE}/{path}"), "metadata of another table".to_owned());
+    }
+    assert_snapshot!(decide(&facts).to_string(), @"refused: s3://lake/curated/t/inner/_delta_log is metadata of another table, the first of 2 such signs: files of another table would look like orphans of this one; move one of the two to a place of its own, or away what is left of a table that is gone");
+}
+
+#[test]
+fn a_reference_that_systems_read_differently_refuses() {
+    for path in ["data//x.parquet", "data/./x.parquet", "data/../data/x.parquet"] {
+        let mut facts = facts(vec![old("data/x.parquet")]);
+        facts.references.insert(format!("{TABLE}/{path}"), DataFile);
+        let plan = decide(&facts).to_string();
+        assert!(plan.contains("refused: ") && plan.contains(path), "{plan}");
+    }
+}
+
+#[test]
+fn a_percent_encoded_name_is_the_plain_one() {
+    for (referred, listed) in [("k=a%20b/x", "k=a b/x"), ("k=a b/x", "k=a%20b/x"), ("k=%C3%BC/x%", "k=ü/x%")] {
+        let mut facts = facts(vec![old(&format!("data/{listed}")), old("data/%2/x"), old("data/%ff/x")]);
+        facts.references.insert(format!("{TABLE}/data/{referred}"), DataFile);
+        let plan = decide(&facts).to_string();
+        assert!(plan.contains("keep 1 files, 10 bytes: the table refers to it, percent-encoded"), "{plan}");
+        assert_eq!(plan.lines().filter(|line| line.starts_with("delete ")).count(), 2, "{plan}");
     }
 }
