@@ -2,6 +2,7 @@
 //! snapshot is in `manifest` and `files`.
 
 mod current;
+pub(crate) mod document;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,9 +14,10 @@ use contract::TableName;
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use iceberg::{
     io::FileIO,
-    spec::{Snapshot, SnapshotRef, SnapshotReference, TableMetadata},
+    spec::{FormatVersion, Snapshot, SnapshotRef, SnapshotReference, TableMetadata},
 };
 
+pub use self::document::Problem;
 use crate::{
     Error, Location, Result, Storage,
     catalog::{Catalog, Pointer},
@@ -48,7 +50,11 @@ impl Lake {
     pub async fn table_without_history(&self, name: &TableName) -> Result<Option<Table>> {
         let Some(pointer) = self.catalog.load(name).await? else { return Ok(None) };
         let bytes = Table::read(&self.storage, name, &pointer).await?;
-        let bytes = current::without_history(&bytes).map_or(bytes, Bytes::from);
+        if let Some(short) = current::without_history(&bytes)
+            && let Ok(table) = Table::of(&self.storage, name, pointer.clone(), short.into()).await
+        {
+            return Ok(Some(table));
+        }
         Table::of(&self.storage, name, pointer, bytes).await.map(Some)
     }
 }
@@ -123,11 +129,10 @@ impl Table {
     }
 
     async fn of(storage: &Storage, name: &TableName, pointer: Pointer, metadata: Bytes) -> Result<Self> {
-        let metadata = parse_metadata(metadata).await.map_err(|source| TableError::Corrupt {
+        let metadata = parse_metadata(metadata).await.map_err(|source| TableError::Document {
             table: name.clone(),
-            part: TablePart::Metadata,
             location: pointer.metadata_location.clone(),
-            source: Box::new(source),
+            source,
         })?;
         Ok(Self { name: name.clone(), pointer, metadata: Arc::new(metadata), storage: storage.clone() })
     }
@@ -196,8 +201,23 @@ pub(crate) fn ancestors(metadata: &TableMetadata, snapshot_id: i64) -> impl Iter
     std::iter::successors(metadata.snapshot_by_id(snapshot_id), parent).take(metadata.snapshots().len())
 }
 
-/// Reads a metadata document, gzipped or not.
-pub(crate) async fn parse_metadata(bytes: Bytes) -> iceberg::Result<TableMetadata> {
+/// Reads a metadata document, gzipped or not, also one of a writer that leaves out what can be filled in.
+pub(crate) async fn parse_metadata(bytes: Bytes) -> std::result::Result<TableMetadata, Problem> {
+    // Of format version 1 the crate knows no refs: a table may have a main branch and, as it seems, no current snapshot.
+    let is_whole = |table: &TableMetadata| {
+        table.format_version() != FormatVersion::V1
+            || table.current_snapshot_id().is_some()
+            || table.snapshots().len() == 0
+    };
+    if let Some(metadata) = read_metadata(bytes.clone()).await.ok().filter(is_whole) {
+        return Ok(metadata);
+    }
+    let (repaired, document) = document::repaired(&bytes)?;
+    let read = read_metadata(repaired.into()).await;
+    read.map_err(|error| Problem { what: error.to_string(), lost: document::lost(&document) })
+}
+
+async fn read_metadata(bytes: Bytes) -> iceberg::Result<TableMetadata> {
     const SCRATCH: &str = "memory:/metadata.json";
     let scratch = FileIO::new_with_memory();
     scratch.new_output(SCRATCH)?.write(bytes).await?;
@@ -254,6 +274,17 @@ pub enum TableError {
         #[source]
         source: Box<iceberg::Error>,
     },
+    /// The table's metadata.json cannot be understood.
+    #[error("read table {table}: its metadata {location} is corrupt")]
+    Document {
+        /// The table.
+        table: TableName,
+        /// The object.
+        location: String,
+        /// What is wrong with it.
+        #[source]
+        source: Problem,
+    },
     /// Something that we would not read right, so we do not read it.
     #[error("read table {table}: {location} {what}")]
     Unsupported {
@@ -280,7 +311,7 @@ impl TableError {
     /// What it means for the run.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Missing { .. } | Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Missing { .. } | Self::Corrupt { .. } | Self::Document { .. } => ErrorKind::Corrupt,
             Self::Unsupported { .. } => ErrorKind::Refused,
             Self::NoSnapshot { .. } => ErrorKind::NotFound,
         }
@@ -289,9 +320,12 @@ impl TableError {
     /// What to do about it.
     pub fn help(&self) -> Option<String> {
         Some(match self {
-            Self::Missing { part: TablePart::Metadata, .. } | Self::Corrupt { part: TablePart::Metadata, .. } => {
-                "restore the object from the bucket's versions or a backup, or point the catalog at an earlier \
-                 metadata.json; nothing was changed"
+            Self::Document { source: Problem { lost: Some(lost), .. }, .. } => {
+                format!("restore the object from the bucket's versions or a backup; {lost}; nothing was changed")
+            }
+            Self::Document { .. } | Self::Missing { part: TablePart::Metadata, .. } => {
+                "restore the object from the bucket's versions or a backup: an earlier metadata.json lacks every commit \
+                 that was made after it; nothing was changed"
                     .to_owned()
             }
             Self::Missing { table, .. } | Self::Corrupt { table, .. } => format!(
