@@ -8,13 +8,13 @@ use std::{
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
-use iceberg::spec::{FormatVersion, ManifestFile, SnapshotRef};
+use iceberg::spec::{ManifestFile, SnapshotRef};
 use tokio::{
     sync::Semaphore,
     task::{JoinError, JoinSet},
 };
 
-use crate::{Result, Table, reachable::spelled, skim};
+use crate::{Result, Table, manifest::inline_manifests, reachable::spelled, skim};
 
 /// Objects of metadata that are read at once. Each is a small request, and S3 answers in tens of milliseconds.
 const READS_CONCURRENT_MAX: usize = 32;
@@ -49,12 +49,17 @@ pub(crate) async fn manifests(table: &Table, of: Vec<(SnapshotRef, Needed)>) -> 
     let reads = of.into_iter().map(|(snapshot, needed)| {
         let (table, found) = (table.clone(), Arc::clone(&found));
         let read = async move {
-            let bytes = table.manifest_list_bytes(&snapshot).await?;
-            if table.metadata.format_version() == FormatVersion::V2 && Manifests::skim(&found, &bytes, needed).is_some()
-            {
-                return Ok(());
-            }
-            for file in table.parse_manifest_list(&snapshot, &bytes)? {
+            let listed = match inline_manifests(&snapshot) {
+                Some(_) => table.listed_manifests(&snapshot).await?,
+                None => {
+                    let bytes = table.manifest_list_bytes(&snapshot).await?;
+                    if Manifests::skim(&found, &bytes, needed).is_some() {
+                        return Ok(());
+                    }
+                    table.parse_manifest_list(&snapshot, &bytes)?
+                }
+            };
+            for file in listed {
                 let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
                 found.add(&file.manifest_path, needed, || Some(ManifestFile { partitions: None, ..file.clone() }));
             }
@@ -82,7 +87,7 @@ struct Manifests {
 impl Manifests {
     /// Adds the manifests of a list; `None` for a list that has to be read by others. What it added until then is right.
     fn skim(found: &Mutex<Self>, list: &[u8], needed: Needed) -> Option<()> {
-        skim::manifest_list(list, |listed| {
+        skim::manifest_list(list, false, |listed| {
             let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
             found.add(listed.path, needed, || listed.manifest())
         })

@@ -17,7 +17,7 @@ use iceberg::spec::{
 use crate::{
     Result, Table, TableError,
     skim::{self, Container, Detail, Shape},
-    table::TablePart,
+    table::{TablePart, document::INLINE},
 };
 
 /// Manifests that are read at once: each is a request of some hundred kilobytes, and S3 answers in tens of milliseconds.
@@ -60,15 +60,50 @@ impl Entry {
     }
 }
 
-/// The manifest may hold files that are live.
+/// The manifest may hold files that are live. A list that counts no file at all in it is wrong, or was made without counting.
 pub(crate) fn may_have_live_files(manifest: &ManifestFile) -> bool {
-    manifest.has_added_files() || manifest.has_existing_files()
+    manifest.has_added_files() || manifest.has_existing_files() || !has_counts(manifest)
+}
+
+/// The list counts the manifest's files and rows.
+fn has_counts(manifest: &ManifestFile) -> bool {
+    let files = [manifest.added_files_count, manifest.existing_files_count, manifest.deleted_files_count];
+    let rows = [manifest.added_rows_count, manifest.existing_rows_count, manifest.deleted_rows_count];
+    files.iter().all(Option::is_some)
+        && rows.iter().all(Option::is_some)
+        && files.iter().flatten().any(|count| *count > 0)
+}
+
+/// The locations of a snapshot's manifests, where it has no list of them.
+pub(crate) fn inline_manifests(snapshot: &Snapshot) -> Option<Vec<String>> {
+    serde_json::from_str(snapshot.manifest_list().strip_prefix(INLINE)?).ok()
 }
 
 impl Table {
-    /// The manifests of a snapshot.
+    /// The manifests of a snapshot, with counts of their files.
     pub(crate) async fn manifest_list(&self, snapshot: &Snapshot) -> Result<Vec<ManifestFile>> {
-        self.parse_manifest_list(snapshot, &self.manifest_list_bytes(snapshot).await?)
+        let mut files = self.listed_manifests(snapshot).await?;
+        let uncounted: Vec<usize> = (0..files.len()).filter(|index| !has_counts(&files[*index])).collect();
+        for index in uncounted {
+            // One that cannot be read is met again by those who need it.
+            if let Ok(manifest) = self.manifest(&files[index]).await {
+                count(&mut files[index], &manifest);
+            }
+        }
+        Ok(files)
+    }
+
+    /// The manifests of a snapshot as they are listed.
+    pub(crate) async fn listed_manifests(&self, snapshot: &Snapshot) -> Result<Vec<ManifestFile>> {
+        let Some(locations) = inline_manifests(snapshot) else {
+            return self.parse_manifest_list(snapshot, &self.manifest_list_bytes(snapshot).await?);
+        };
+        let mut files = Vec::with_capacity(locations.len());
+        for location in locations {
+            let bytes = self.read_part(TablePart::Manifest, &location).await?;
+            files.push(unlisted(location, &bytes, snapshot));
+        }
+        Ok(files)
     }
 
     /// The manifest list of a snapshot as it lies there.
@@ -82,6 +117,14 @@ impl Table {
 
     /// What that says.
     pub(crate) fn parse_manifest_list(&self, snapshot: &Snapshot, bytes: &[u8]) -> Result<Vec<ManifestFile>> {
+        let mut files = Vec::new();
+        let read = skim::manifest_list(bytes, true, |listed| {
+            files.push(listed.manifest()?);
+            Some(())
+        });
+        if read.is_some() {
+            return Ok(files);
+        }
         let list = ManifestList::parse_with_version(bytes, self.metadata.format_version())
             .map_err(|source| self.corrupt(TablePart::ManifestList, snapshot.manifest_list(), source))?;
         Ok(list.consume_entries().into_iter().collect())
@@ -188,6 +231,40 @@ fn damage(bytes: &[u8]) -> iceberg::Error {
         iceberg::Error::new(iceberg::ErrorKind::DataInvalid, message)
     };
     iceberg::spec::Manifest::parse_avro(bytes).err().unwrap_or_else(unknown)
+}
+
+/// A manifest of format version 1 that no list speaks of.
+fn unlisted(location: String, bytes: &[u8], snapshot: &Snapshot) -> ManifestFile {
+    ManifestFile {
+        manifest_path: location,
+        manifest_length: i64::try_from(bytes.len()).unwrap_or(i64::MAX),
+        partition_spec_id: skim::partition_spec_id(bytes).unwrap_or(0),
+        content: ManifestContentType::Data,
+        sequence_number: 0,
+        min_sequence_number: 0,
+        added_snapshot_id: snapshot.snapshot_id(),
+        added_files_count: None,
+        existing_files_count: None,
+        deleted_files_count: None,
+        added_rows_count: None,
+        existing_rows_count: None,
+        deleted_rows_count: None,
+        partitions: None,
+        key_metadata: None,
+        first_row_id: None,
+    }
+}
+
+/// Fills in the counts that a list has of a manifest.
+fn count(file: &mut ManifestFile, manifest: &Manifest) {
+    let of = |status: ManifestStatus| {
+        let entries = manifest.entries.iter().filter(|entry| entry.status == status);
+        entries.fold((0, 0), |(files, rows), entry| (files + 1, rows + entry.data_file.record_count()))
+    };
+    let [added, existing, deleted] = [ManifestStatus::Added, ManifestStatus::Existing, ManifestStatus::Deleted].map(of);
+    (file.added_files_count, file.added_rows_count) = (Some(added.0), Some(added.1));
+    (file.existing_files_count, file.existing_rows_count) = (Some(existing.0), Some(existing.1));
+    (file.deleted_files_count, file.deleted_rows_count) = (Some(deleted.0), Some(deleted.1));
 }
 
 /// What an entry may leave to its manifest.

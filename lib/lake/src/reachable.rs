@@ -17,7 +17,7 @@ use crate::{
     Location, Result, Table,
     commit::{METADATA_PATH, metadata_folder},
     gather::{self, Needed, NeededManifest},
-    manifest::may_have_live_files,
+    manifest::{inline_manifests, may_have_live_files},
     skim::LiveObject,
 };
 
@@ -191,7 +191,9 @@ pub(crate) fn beside_manifests(metadata: &TableMetadata, of: &[&SnapshotRef]) ->
     };
     let mut objects = Vec::new();
     for snapshot in of {
-        objects.push(object(snapshot.manifest_list(), ObjectKind::ManifestList, 0));
+        if inline_manifests(snapshot).is_none() {
+            objects.push(object(snapshot.manifest_list(), ObjectKind::ManifestList, 0));
+        }
         if let Some(tombstones) = snapshot.summary().additional_properties.get(TOMBSTONES_PROPERTY) {
             objects.push(object(tombstones, ObjectKind::Tombstones, 0));
         }

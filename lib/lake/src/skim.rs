@@ -6,84 +6,20 @@
 
 mod avro;
 mod entries;
+mod list;
 
-use iceberg::spec::{DataContentType, ManifestContentType, ManifestFile, ManifestStatus};
+use iceberg::spec::{DataContentType, ManifestStatus};
 
 use self::avro::{Cursor, Field, Type};
 pub(crate) use self::{
     avro::Container,
     entries::{Detail, Shape, entries, id},
+    list::manifest_list,
 };
 
-/// What a manifest list says of a manifest, but its partitions.
-pub(crate) struct ListedManifest<'a> {
-    /// Its location.
-    pub path: &'a str,
-    numbers: [Option<i64>; LIST_NUMBERS.len()],
-    key_metadata: Option<&'a [u8]>,
-}
-
-/// Where the numbers of a [`ListedManifest`] stand; the names of a field, the newer one first.
-const LIST_NUMBERS: [&[&str]; 12] = [
-    &["manifest_length"],
-    &["partition_spec_id"],
-    &["content"],
-    &["sequence_number"],
-    &["min_sequence_number"],
-    &["added_snapshot_id"],
-    &["added_files_count", "added_data_files_count"],
-    &["existing_files_count", "existing_data_files_count"],
-    &["deleted_files_count", "deleted_data_files_count"],
-    &["added_rows_count"],
-    &["existing_rows_count"],
-    &["deleted_rows_count"],
-];
-
-/// Visits every manifest of a list of format version 2.
-pub(crate) fn manifest_list(bytes: &[u8], mut visit: impl FnMut(&ListedManifest<'_>) -> Option<()>) -> Option<()> {
-    let container = Container::open(bytes)?;
-    let place = |field: &Field| LIST_NUMBERS.iter().position(|names| names.contains(&field.name.as_str()));
-    let places: Vec<Option<usize>> = container.fields.iter().map(place).collect();
-    container.each_record(|record| {
-        let mut listed = ListedManifest { path: "", numbers: [None; LIST_NUMBERS.len()], key_metadata: None };
-        for (field, place) in container.fields.iter().zip(&places) {
-            match (field.name.as_str(), place) {
-                (_, Some(place)) => listed.numbers[*place] = number(record, &field.kind)?,
-                ("manifest_path", _) => listed.path = text(record, &field.kind)??,
-                ("key_metadata", _) => listed.key_metadata = bytes_of(record, &field.kind)?,
-                _ => record.skip(&field.kind)?,
-            }
-        }
-        visit(&listed)
-    })
-}
-
-impl ListedManifest<'_> {
-    /// The manifest without its partitions.
-    pub(crate) fn manifest(&self) -> Option<ManifestFile> {
-        let [length, spec_id, content, sequence_number, min_sequence_number, added_by, ..] = self.numbers;
-        let [.., added, existing, deleted, added_rows, existing_rows, deleted_rows] = self.numbers;
-        let files = |count: Option<i64>| u32::try_from(count?).ok();
-        let rows = |count: Option<i64>| u64::try_from(count?).ok();
-        Some(ManifestFile {
-            manifest_path: self.path.to_owned(),
-            manifest_length: length?,
-            partition_spec_id: i32::try_from(spec_id?).ok()?,
-            content: ManifestContentType::try_from(i32::try_from(content?).ok()?).ok()?,
-            sequence_number: sequence_number?,
-            min_sequence_number: min_sequence_number?,
-            added_snapshot_id: added_by?,
-            added_files_count: Some(files(added)?),
-            existing_files_count: Some(files(existing)?),
-            deleted_files_count: Some(files(deleted)?),
-            added_rows_count: Some(rows(added_rows)?),
-            existing_rows_count: Some(rows(existing_rows)?),
-            deleted_rows_count: Some(rows(deleted_rows)?),
-            partitions: None,
-            key_metadata: self.key_metadata.map(<[u8]>::to_vec),
-            first_row_id: None,
-        })
-    }
+/// The partition spec that a manifest's header names.
+pub(crate) fn partition_spec_id(bytes: &[u8]) -> Option<i32> {
+    std::str::from_utf8(Container::open(bytes)?.metadata.get("partition-spec-id")?).ok()?.parse().ok()
 }
 
 /// A live file, as far as it is an object.

@@ -22,6 +22,7 @@ use crate::{
     Error, Location, Result, Storage,
     catalog::{Catalog, Pointer},
     error::ErrorKind,
+    manifest::inline_manifests,
     reachable::spelled,
 };
 
@@ -96,7 +97,7 @@ const FOLDERS: [&str; 4] =
 fn folders(table: &Table) -> Vec<String> {
     let metadata = &table.metadata;
     let named = FOLDERS.iter().filter_map(|name| metadata.properties().get(*name)).map(|folder| spelled(folder));
-    let lists = metadata.snapshots().map(|snapshot| snapshot.manifest_list());
+    let lists = metadata.snapshots().filter(|of| inline_manifests(of).is_none()).map(|of| of.manifest_list());
     let objects = lists.chain([table.pointer.metadata_location.as_str()]);
     let folder = |object: &str| spelled(object).rsplit_once('/').map(|(folder, _)| folder.to_owned());
     let elsewhere: BTreeSet<String> = named.chain(objects.filter_map(folder)).collect();

@@ -3,7 +3,7 @@
 use iceberg::spec::FormatVersion;
 
 use super::CommitError;
-use crate::{Result, Table};
+use crate::{Result, Table, manifest::inline_manifests};
 
 /// What new data files are to be: we write Parquet.
 const DATA_FORMAT: &str = "write.format.default";
@@ -40,6 +40,11 @@ pub(super) fn check_writable(table: &Table) -> std::result::Result<(), CommitErr
             return Err(refuse("it has format version 3", help));
         }
         FormatVersion::V2 => {}
+    }
+    if let Some(snapshot) = table.metadata.snapshots().find(|snapshot| inline_manifests(snapshot).is_some()) {
+        let what = format!("its snapshot {} names its manifests itself, as early tables did", snapshot.snapshot_id());
+        let help = "let that snapshot expire with the engine that wrote it, or copy the table".to_owned();
+        return Err(refuse(&what, help));
     }
     if table.metadata.encryption_keys_iter().len() > 0 {
         return Err(refuse("it is encrypted", "write it with the engine that holds its keys".to_owned()));

@@ -11,6 +11,10 @@ use flate2::read::MultiGzDecoder;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+/// Stands in the place of a manifest list's location where a snapshot of format version 1 names its manifests itself; a JSON
+/// list of their locations follows.
+pub(crate) const INLINE: &str = "inline:";
+
 /// The id of the first partition field where a spec says none.
 const PARTITION_FIELD_ID_FIRST: i64 = 1000;
 
@@ -170,6 +174,13 @@ fn repair_snapshot(snapshot: &mut Value, version: i64) {
     }
     if version != 3 {
         set_in(snapshot, "sequence-number", json!(0));
+    }
+    let Some(fields) = snapshot.as_object_mut() else { return };
+    if let Some(manifests) = fields.remove("manifests")
+        && manifests.is_array()
+        && !fields.contains_key("manifest-list")
+    {
+        fields.insert("manifest-list".to_owned(), json!(format!("{INLINE}{manifests}")));
     }
 }
 
