@@ -2,10 +2,10 @@
 //!
 //! Keys and rows are the engine's to check.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
-use iceberg::spec::{DataContentType, FormatVersion, ManifestFile, Snapshot};
+use iceberg::spec::{DataContentType, FormatVersion, ManifestFile, ManifestStatus, Snapshot};
 
 use crate::{
     Error, ErrorKind, Result, Table, TableError, TablePart,
@@ -94,6 +94,34 @@ pub enum Finding {
         /// What is so.
         actual: u64,
     },
+    /// A manifest list that counts other files or rows than its manifest has.
+    #[error("snapshot {snapshot_id} lists {manifest} with {name} = {recorded}, and it has {actual}")]
+    ListedCount {
+        /// The manifest.
+        manifest: String,
+        /// The newest kept snapshot that lists it so.
+        snapshot_id: i64,
+        /// The list's field.
+        name: &'static str,
+        /// What it says.
+        recorded: u64,
+        /// What is so.
+        actual: u64,
+    },
+    /// A manifest list by which a manifest's files are newer than they are.
+    #[error(
+        "snapshot {snapshot_id} lists {manifest} with min_sequence_number = {recorded}, and a file in it has {actual}"
+    )]
+    ListedSequenceNumber {
+        /// The manifest.
+        manifest: String,
+        /// The newest kept snapshot that lists it so.
+        snapshot_id: i64,
+        /// What the list says.
+        recorded: i64,
+        /// The lowest of its live files.
+        actual: i64,
+    },
 }
 
 /// Looks at every kept snapshot of a table. An empty list means that nothing was found; a failure of storage is an error.
@@ -118,6 +146,8 @@ struct Checked {
     manifests: HashMap<String, Contents>,
     /// Recorded size where there is one, and the snapshot that needs the object.
     objects: BTreeMap<String, (Option<u64>, i64)>,
+    /// Manifests whose place in a list was looked at: it is the same in every list.
+    listed: HashSet<String>,
     findings: Vec<Finding>,
 }
 
@@ -127,7 +157,18 @@ struct Contents {
     live: Vec<LiveFile>,
     /// Deleted files, with the snapshot that deleted them.
     deleted: Vec<(String, i64)>,
+    /// Files and rows by what a list calls their count.
+    counts: [(&'static str, u64); 6],
+    /// The lowest sequence number of its live files.
+    sequence_number_min: Option<i64>,
 }
+
+/// Of each status, the names of the counts of files and of rows.
+const COUNTS: [(ManifestStatus, &str, &str); 3] = [
+    (ManifestStatus::Added, "added_files_count", "added_rows_count"),
+    (ManifestStatus::Existing, "existing_files_count", "existing_rows_count"),
+    (ManifestStatus::Deleted, "deleted_files_count", "deleted_rows_count"),
+];
 
 #[derive(Debug)]
 struct LiveFile {
@@ -140,6 +181,14 @@ struct LiveFile {
 impl From<Manifest> for Contents {
     fn from(manifest: Manifest) -> Self {
         let mut contents = Self::default();
+        for (place, (status, files, rows)) in COUNTS.into_iter().enumerate() {
+            let entries = manifest.entries.iter().filter(|entry| entry.status == status);
+            let counted = entries.fold((0, 0), |(n, sum), entry| (n + 1, sum + entry.data_file.record_count()));
+            contents.counts[2 * place] = (files, counted.0);
+            contents.counts[2 * place + 1] = (rows, counted.1);
+        }
+        let live = manifest.entries.iter().filter(|entry| entry.is_live());
+        contents.sequence_number_min = live.map(|entry| entry.sequence_number).min();
         for entry in manifest.entries {
             let path = entry.data_file.file_path().to_owned();
             if !entry.is_live() {
@@ -167,7 +216,7 @@ fn check_parents(table: &Table, snapshot: &Snapshot, findings: &mut Vec<Finding>
 
 async fn check_snapshot(table: &Table, snapshot: &Snapshot, checked: &mut Checked) -> Result<()> {
     let snapshot_id = snapshot.snapshot_id();
-    let manifests = match table.manifest_list(snapshot).await {
+    let manifests = match table.listed_manifests(snapshot).await {
         Ok(manifests) => manifests,
         Err(error) => {
             return checked.unreadable(error, TablePart::ManifestList, snapshot.manifest_list(), snapshot_id);
@@ -185,11 +234,33 @@ async fn check_snapshot(table: &Table, snapshot: &Snapshot, checked: &mut Checke
         checked.objects.entry(file.path.clone()).or_insert((Some(file.bytes), snapshot_id));
     }
     let mut findings = check_paths(&contents, snapshot_id);
+    for file in manifests.iter().filter(|file| checked.listed.insert(file.manifest_path.clone())) {
+        let contents = checked.manifests.get(&file.manifest_path);
+        findings.extend(contents.into_iter().flat_map(|contents| check_listed(file, contents, snapshot_id)));
+    }
     if contents.len() == manifests.len() {
         findings.extend(check_totals(snapshot, totals(live())));
     }
     checked.findings.extend(findings);
     Ok(())
+}
+
+/// What a list says of a manifest, where it says something. Of a lower number than the lowest nothing follows.
+fn check_listed(file: &ManifestFile, contents: &Contents, snapshot_id: i64) -> Vec<Finding> {
+    let files = [file.added_files_count, file.existing_files_count, file.deleted_files_count];
+    let rows = [file.added_rows_count, file.existing_rows_count, file.deleted_rows_count];
+    let listed = files.into_iter().zip(rows).flat_map(|(files, rows)| [files.map(u64::from), rows]);
+    let manifest = || file.manifest_path.clone();
+    let wrong = listed.zip(contents.counts).filter_map(|(recorded, (name, actual))| {
+        let recorded = recorded.filter(|recorded| *recorded != actual)?;
+        Some(Finding::ListedCount { manifest: manifest(), snapshot_id, name, recorded, actual })
+    });
+    let mut findings: Vec<Finding> = wrong.collect();
+    if let Some(actual) = contents.sequence_number_min.filter(|actual| *actual < file.min_sequence_number) {
+        let recorded = file.min_sequence_number;
+        findings.push(Finding::ListedSequenceNumber { manifest: manifest(), snapshot_id, recorded, actual });
+    }
+    findings
 }
 
 /// Invariant 2.

@@ -146,44 +146,57 @@ async fn remove(
 ) -> Result<(Vec<ManifestFile>, Vec<Draft>)> {
     let removed = || change.removed.iter().chain(&change.removed_deletes);
     let mut wanted: HashMap<&str, &Removal> = removed().map(|gone| (gone.path.as_str(), gone)).collect();
-    let may_hold = |file: &ManifestFile| {
-        let old_enough = |gone: &Removal| gone.sequence_number >= file.min_sequence_number;
-        removed().any(|gone| gone.spec_id == file.partition_spec_id && old_enough(gone))
-    };
-    let (searched, mut kept): (Vec<_>, Vec<_>) = manifests.into_iter().partition(may_hold);
+    let may_hold = |file: &ManifestFile| removed().any(|gone| gone.spec_id == file.partition_spec_id);
+    // What the list says of a manifest's oldest file says where to look first; its entries say what is so.
+    let is_likely =
+        |file: &ManifestFile| may_hold(file) && removed().any(|gone| gone.sequence_number >= file.min_sequence_number);
+    let (likely, others): (Vec<_>, Vec<_>) = manifests.into_iter().partition(is_likely);
+    let (unlikely, mut kept): (Vec<_>, Vec<_>) = others.into_iter().partition(may_hold);
     let mut drafts = Vec::new();
-    let mut searched_count = 0;
-    let mut read = current.manifests(&searched);
-    while !wanted.is_empty()
-        && let Some((file, manifest)) = read.try_next().await?
-    {
-        searched_count += 1;
-        let wanted_before = wanted.len();
-        let mut entries = Vec::with_capacity(manifest.entries.len());
-        for entry in manifest.entries.into_iter().filter(Entry::is_live) {
-            let path = entry.data_file.file_path();
-            // The same path with another number is another file in its place, added since the plan read the table.
-            if wanted.get(path).is_some_and(|gone| gone.sequence_number == entry.sequence_number) {
-                wanted.remove(path);
-                sums.remove(file.partition_spec_id, &entry.data_file);
-                entries.push(DraftEntry::Removed(entry));
-            } else {
-                entries.push(DraftEntry::Existing(entry));
+    for searched in [likely, unlikely] {
+        let mut searched_count = 0;
+        let mut read = current.manifests(searched.iter().filter(|_| !wanted.is_empty()));
+        while !wanted.is_empty()
+            && let Some((file, manifest)) = read.try_next().await?
+        {
+            searched_count += 1;
+            match without(&mut wanted, file, manifest, sums) {
+                Some(draft) => drafts.push(draft),
+                None => kept.push(file.clone()),
             }
         }
-        if wanted.len() == wanted_before {
-            kept.push(file.clone());
-        } else {
-            let Manifest { schema, spec, partition, content, .. } = manifest;
-            drafts.push(Draft { schema, spec, partition, content, entries });
-        }
+        drop(read);
+        kept.extend(searched.into_iter().skip(searched_count));
     }
-    kept.extend(searched.iter().skip(searched_count).cloned());
     if let Some(file) = wanted.into_keys().min() {
         let conflict = Conflict::ReplacedGone { file: file.to_owned() };
         return Err(CommitError::Conflict { table: current.name.clone(), conflict, retry_plan: true }.into());
     }
     Ok((kept, drafts))
+}
+
+/// A manifest without the files that go; `None` when it has none of them.
+fn without(
+    wanted: &mut HashMap<&str, &Removal>,
+    file: &ManifestFile,
+    manifest: Manifest,
+    sums: &mut Sums,
+) -> Option<Draft> {
+    let wanted_before = wanted.len();
+    let mut entries = Vec::with_capacity(manifest.entries.len());
+    for entry in manifest.entries.into_iter().filter(Entry::is_live) {
+        let path = entry.data_file.file_path();
+        // The same path with another number is another file in its place, added since the plan read the table.
+        if wanted.get(path).is_some_and(|gone| gone.sequence_number == entry.sequence_number) {
+            wanted.remove(path);
+            sums.remove(file.partition_spec_id, &entry.data_file);
+            entries.push(DraftEntry::Removed(entry));
+        } else {
+            entries.push(DraftEntry::Existing(entry));
+        }
+    }
+    let Manifest { schema, spec, partition, content, .. } = manifest;
+    (wanted.len() < wanted_before).then_some(Draft { schema, spec, partition, content, entries })
 }
 
 /// Puts staged manifests in the place of others. One that is gone is a conflict: another writer has taken a file out of it,
