@@ -120,7 +120,7 @@ fn convert(from: &Field, to: &Field) -> std::result::Result<Conversion, String> 
     let mismatch =
         || format!("its column {} is {}, which does not widen to {}", from.name(), from.data_type(), to.data_type());
     Ok(match (from.data_type(), to.data_type()) {
-        (from, to) if from == to => Conversion::None,
+        (from, to) if from == to && !from.is_nested() => Conversion::None,
         (DataType::Struct(have), DataType::Struct(want)) => {
             let child = |field: &FieldRef| {
                 let found = field_id(field).and_then(|id| by_id(have, id));
@@ -167,6 +167,8 @@ pub(super) fn widens(from: &DataType, to: &DataType) -> bool {
 }
 
 impl Conversion {
+    /// Nested columns are always put together anew, which takes no copies: those of a file with other names for the groups of
+    /// its lists and maps, or without ids below, are of another type in Arrow than those of the table.
     fn apply(&self, array: &ArrayRef) -> std::result::Result<ArrayRef, ArrowError> {
         Ok(match self {
             Self::None => Arc::clone(array),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, Decimal128Array, Float32Array, ListArray, StructArray},
+    array::{Array, ArrayRef, Decimal128Array, Float32Array, ListArray, MapArray, StructArray},
     buffer::OffsetBuffer,
     datatypes::{DataType, Field, TimeUnit},
 };
@@ -135,4 +135,57 @@ async fn files_without_ids_need_a_name_mapping() {
     let mut table = Synthetic::new(&[schema()], json!([]), json!({"schema.name-mapping.default": mapping}));
     table.data(1, file()).await;
     assert_eq!(table.rows().await.unwrap(), [json!({"a": 1, "b": "x"})]);
+}
+
+/// A map of one row, `k` → 1, as a writer names the groups of its file.
+fn map_of(entries: &str, key: &str, value: &str) -> ArrayRef {
+    let fields = vec![Field::new(key, DataType::Utf8, false), Field::new(value, DataType::Int64, true)];
+    let pairs = StructArray::new(fields.into(), vec![texts([Some("k")]), longs([1])], None);
+    let field = Arc::new(Field::new(entries, pairs.data_type().clone(), false));
+    Arc::new(MapArray::new(field, OffsetBuffer::from_lengths([1]), pairs, None, false))
+}
+
+/// A list of one row: one struct `{x: …}` in a list, or the number alone.
+fn list_of(element: &str, of: ArrayRef) -> ArrayRef {
+    let field = Arc::new(Field::new(element, of.data_type().clone(), true));
+    Arc::new(ListArray::new(field, OffsetBuffer::from_lengths([1]), of, None))
+}
+
+#[tokio::test]
+async fn writers_name_the_groups_of_lists_and_maps_as_they_like() {
+    let map =
+        json!({"type": "map", "key-id": 4, "key": "string", "value-id": 5, "value": "long", "value-required": false});
+    let list = |id: i32, of: serde_json::Value| json!({"type": "list", "element-id": id, "element": of, "element-required": false});
+    let point = json!({"type": "struct", "fields": [column(8, "x", "long")]});
+    let schema = json!([
+        {"id": 1, "name": "m", "required": false, "type": map},
+        {"id": 2, "name": "l", "required": false, "type": list(6, json!("long"))},
+        {"id": 3, "name": "p", "required": false, "type": list(7, point)},
+        {"id": 9, "name": "s", "required": false, "type": {"type": "struct", "fields": [column(10, "x", "long")]}},
+    ]);
+    let mapping = json!([
+        {"field-id": 1, "names": ["m"], "fields": [{"field-id": 4, "names": ["key"]}, {"field-id": 5, "names": ["value"]}]},
+        {"field-id": 2, "names": ["l"], "fields": [{"field-id": 6, "names": ["element"]}]},
+        {"field-id": 3, "names": ["p"], "fields":
+            [{"field-id": 7, "names": ["element"], "fields": [{"field-id": 8, "names": ["x"]}]}]},
+        {"field-id": 9, "names": ["s"], "fields": [{"field-id": 10, "names": ["x"]}]},
+    ]);
+    let mut table = Synthetic::new(&[schema], json!([]), json!({"schema.name-mapping.default": mapping.to_string()}));
+    let maps =
+        [("key_value", "key", "value"), ("entries", "keys", "values"), ("map", "k", "v"), ("entries", "key", "value")];
+    for ((entries, key, value), element) in maps.into_iter().zip(["element", "item", "array", "bag"]) {
+        let point = || -> ArrayRef {
+            let x = vec![Field::new("x", DataType::Int64, true)];
+            Arc::new(StructArray::new(x.into(), vec![longs([1])], None))
+        };
+        let file = vec![
+            ("m", None, map_of(entries, key, value)),
+            ("l", None, list_of(element, longs([1]))),
+            ("p", None, list_of(element, point())),
+            ("s", None, point()),
+        ];
+        table.data(1, file).await;
+    }
+    let row = json!({"m": {"k": 1}, "l": [1], "p": [{"x": 1}], "s": {"x": 1}});
+    assert_eq!(table.rows().await.unwrap(), vec![row; 4]);
 }

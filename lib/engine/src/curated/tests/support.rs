@@ -106,6 +106,12 @@ fn value(array: &ArrayRef, row: usize) -> Value {
             let list = array.as_list::<i32>().value(row);
             Value::Array((0..list.len()).map(|at| value(&list, at)).collect())
         }
+        DataType::Map(_, _) => {
+            let entries = array.as_map().value(row);
+            let (keys, values) = (entries.column(0), entries.column(1));
+            let key = |at: usize| keys.as_string_view().value(at).to_owned();
+            object((0..entries.len()).map(|at| (key(at), value(values, at))))
+        }
         other => panic!("no JSON for {other}"),
     }
 }
