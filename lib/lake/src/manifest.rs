@@ -158,7 +158,11 @@ impl Table {
             // BigQuery leaves it out.
             None => Arc::clone(self.metadata.current_schema()),
         };
-        let spec = partition_spec(container.metadata.get("partition-spec")?, file.partition_spec_id)?;
+        let spec_id = file.partition_spec_id;
+        let spec = match container.metadata.get("partition-spec") {
+            Some(json) => partition_spec(json, spec_id)?,
+            None => self.metadata.partition_spec_by_id(spec_id)?.as_ref().clone(),
+        };
         let partition = self.partition_type(&spec, &schema)?;
         let shape = Shape { partition: &partition, schema: &schema, spec_id: file.partition_spec_id, detail };
         let entries = skim::entries(&container, file, shape)?;

@@ -227,14 +227,40 @@ impl Shape<'_> {
             };
             let field = wanted.then(|| self.schema.field_by_id(id).or_else(|| get_metadata_field(id).ok())).flatten();
             let of = field.and_then(|field| field.field_type.as_primitive_type());
-            // One that cannot be read, as a text that was cut inside a character, bounds nothing.
-            if let Some(bound) = of.and_then(|of| Datum::try_from_bytes(value, of.clone()).ok()) {
-                bounds.insert(id, bound);
+            let of = of.map(|of| bound(value, of).ok_or(value));
+            match of {
+                Some(Ok(bound)) => _ = bounds.insert(id, bound),
+                // Kept as it is for a manifest that the file is written to again.
+                Some(Err(bytes)) if matches!(self.detail, Detail::Whole) => {
+                    bounds.insert(id, Datum::binary(bytes.iter().copied()));
+                }
+                _ => {}
             }
             Some(())
         })?;
         Some(bounds)
     }
+}
+
+/// A bound of a column. One that cannot be read, as a text that was cut inside a character, or a number of too few bytes, bounds
+/// nothing: bounds are hints, and a file is read where they say nothing. As bytes, whatever the column is, it compares with no
+/// value of it.
+fn bound(value: &[u8], of: &PrimitiveType) -> Option<Datum> {
+    let is_whole = match of {
+        PrimitiveType::Boolean => matches!(value, [0 | 1]),
+        PrimitiveType::Int | PrimitiveType::Date | PrimitiveType::Float => value.len() == 4,
+        // Written when the column was narrower.
+        PrimitiveType::Long | PrimitiveType::Double => matches!(value.len(), 4 | 8),
+        PrimitiveType::Time
+        | PrimitiveType::Timestamp
+        | PrimitiveType::Timestamptz
+        | PrimitiveType::TimestampNs
+        | PrimitiveType::TimestamptzNs => value.len() == 8,
+        PrimitiveType::Decimal { .. } => (1..=16).contains(&value.len()),
+        PrimitiveType::Uuid => value.len() == 16,
+        PrimitiveType::String | PrimitiveType::Fixed(_) | PrimitiveType::Binary => true,
+    };
+    is_whole.then(|| Datum::try_from_bytes(value, of.clone()).ok()).flatten()
 }
 
 /// Whether the file's field of a partition is this field of the spec: by id, and by name in files without field ids.
