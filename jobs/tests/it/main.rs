@@ -17,6 +17,7 @@ mod memory;
 mod merges;
 mod model;
 mod noise;
+mod odd_tables;
 mod property;
 mod proxy;
 mod pyiceberg;
@@ -119,6 +120,9 @@ fn main() -> ExitCode {
     }
     for fault in ["before", "after", "stop"] {
         trials.push(trial(Tier::Cloud, format!("cloud::tier-fault-{fault}"), move || tier::faults(fault)));
+    }
+    for name in odd_tables::names() {
+        trials.push(trial(Tier::Local, format!("local::odd-table-{name}"), move || odd_tables::run(&name)));
     }
     for share in 0..maintain::TRIALS {
         trials.push(trial(Tier::Local, format!("local::maintain-property-{share}"), move || maintain::property(share)));

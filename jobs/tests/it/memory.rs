@@ -129,6 +129,11 @@ impl Memory {
         object.or_else(|| state.record.gone.get(key).cloned())
     }
 
+    /// A table that lies there, whoever made it.
+    pub fn register(&self, table: &TableName, metadata_location: &str) {
+        self.state().tables.insert(table.clone(), pointer(metadata_location));
+    }
+
     /// Where a table stands.
     pub fn pointer(&self, table: &TableName) -> Option<Pointer> {
         self.state().tables.get(table).cloned()

@@ -8,6 +8,7 @@ mod expiry;
 mod foreign;
 mod idempotence;
 mod manifests;
+mod odd;
 mod races;
 mod refusals;
 mod resolve;
