@@ -1,6 +1,9 @@
 //! The first pass over the raw files: judge every row and make an entry of each valid one.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use arrow::{
     array::{Array, AsArray, BooleanArray},
@@ -55,7 +58,7 @@ pub struct FileRejects {
 /// What a pass over all files found.
 #[derive(Debug, Default)]
 pub struct KeyFindings {
-    /// Entries of the round's share of keys, one collector per file.
+    /// Entries of the round's share of keys, one collector for each of the files that were read at once.
     pub collectors: Vec<Collector>,
     /// Broken rules per file; filled in the first round only.
     pub rejects: Vec<FileRejects>,
@@ -98,26 +101,34 @@ impl KeyPass {
         ranks: &Arc<RankBytes>,
         threads: usize,
     ) -> Result<KeyFindings> {
-        let files: Vec<FileFindings> = stream::iter(0..self.interval.file_count())
+        // A file that starts takes a collector that another has filled, or a new one while there is none.
+        let idle: Arc<Mutex<Vec<Collector>>> = Arc::default();
+        let mut files = stream::iter(0..self.interval.file_count())
             .map(|file| {
                 let (pass, verdicts, ranks) = (Arc::clone(self), Arc::clone(verdicts), Arc::clone(ranks));
+                let idle = Arc::clone(&idle);
                 async move {
                     let location = pass.interval.input(file).location.clone();
-                    on_file(location, async move { pass.read_file(file, round, &verdicts, &ranks).await }).await
+                    let read = async move {
+                        let mut collector = lock(&idle).pop().unwrap_or_default();
+                        let findings = pass.read_file(file, round, &verdicts, &ranks, &mut collector).await?;
+                        lock(&idle).push(collector);
+                        Ok(findings)
+                    };
+                    on_file(location, read).await
                 }
             })
-            .buffered(threads.max(1))
-            .try_collect()
-            .await?;
+            .buffered(threads.max(1));
         let mut findings = KeyFindings { broken_rows: vec![0; self.rules.count()], ..KeyFindings::default() };
-        for file in files {
-            findings.collectors.push(file.collector);
+        while let Some(file) = files.try_next().await? {
             findings.rejects.push(file.rejects);
             findings.footprint.merge(file.footprint)?;
             for (total, rows) in findings.broken_rows.iter_mut().zip(file.broken_rows) {
                 *total += rows;
             }
         }
+        drop(files);
+        findings.collectors = std::mem::take(&mut *lock(&idle));
         Ok(findings)
     }
 
@@ -127,6 +138,7 @@ impl KeyPass {
         round: Round,
         verdicts: &Verdicts,
         ranks: &RankBytes,
+        collector: &mut Collector,
     ) -> Result<FileFindings> {
         let judge = self.rules.for_file(|column| self.interval.proof(file, column));
         let first_round = round.index == 0;
@@ -153,7 +165,7 @@ impl KeyPass {
                     verdicts.get(file, raw.first_row + row as u64) != Verdict::Invalid
                 })
             };
-            self.collect(file, &columns, raw, &valid, round, ranks, &mut findings.collector, verdicts)?;
+            self.collect(file, &columns, raw, &valid, round, ranks, collector, verdicts)?;
         }
         Ok(findings)
     }
@@ -239,7 +251,6 @@ impl KeyPass {
 
 #[derive(Debug)]
 struct FileFindings {
-    collector: Collector,
     rejects: FileRejects,
     set_ids: HashMap<Vec<usize>, u32>,
     broken_rows: Vec<u64>,
@@ -249,13 +260,16 @@ struct FileFindings {
 impl FileFindings {
     fn new(rules: usize) -> Self {
         Self {
-            collector: Collector::default(),
             rejects: FileRejects::default(),
             set_ids: HashMap::new(),
             broken_rows: vec![0; rules],
             footprint: Footprint::default(),
         }
     }
+}
+
+fn lock(collectors: &Mutex<Vec<Collector>>) -> MutexGuard<'_, Vec<Collector>> {
+    collectors.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Rows whose delete column holds one of the marker's values.

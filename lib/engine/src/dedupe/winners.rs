@@ -16,8 +16,10 @@ use crate::keys::compare_ranks;
 
 /// Hash partitions: small enough to fit a core's cache, many enough to share among cores and rounds.
 const PARTITIONS: usize = 256;
-/// Entries per allocation: partitions grow without ever being copied.
-const CHUNK_ENTRIES: usize = 1_024;
+/// Most entries per allocation: partitions grow without ever being copied.
+const CHUNK_ENTRIES_MAX: usize = 1_024;
+/// Entries of a partition's first allocation; each later one is as large as all before it, up to the most.
+const CHUNK_ENTRIES_MIN: usize = 8;
 
 /// A row as its key, rank and place.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +63,7 @@ fn hash_of(fingerprint: u128) -> u64 {
     u64::from_le_bytes(fingerprint.to_le_bytes()[8..].try_into().expect("eight bytes"))
 }
 
-/// Entries that one task has read.
+/// Entries that one task has read, of however many files: what it takes follows the entries, not the files.
 #[derive(Debug)]
 pub struct Collector {
     partitions: Vec<Vec<Vec<Entry>>>,
@@ -77,10 +79,17 @@ impl Collector {
     /// Adds a row.
     pub fn push(&mut self, fingerprint: u128, rank: u64, at: RowAddress) {
         let chunks = &mut self.partitions[partition_of(fingerprint)];
-        if chunks.last().is_none_or(|chunk| chunk.len() == CHUNK_ENTRIES) {
-            chunks.push(Vec::with_capacity(CHUNK_ENTRIES));
+        if chunks.last().is_none_or(|chunk| chunk.len() == chunk.capacity()) {
+            let entries = chunks.iter().map(Vec::len).take(CHUNK_ENTRIES_MAX / CHUNK_ENTRIES_MIN).sum::<usize>();
+            chunks.push(Vec::with_capacity(entries.clamp(CHUNK_ENTRIES_MIN, CHUNK_ENTRIES_MAX)));
         }
         chunks.last_mut().expect("pushed above").push(Entry { fingerprint, rank, at });
+    }
+
+    /// Entries that there is room for.
+    #[cfg(test)]
+    fn capacity(&self) -> usize {
+        self.partitions.iter().flatten().map(Vec::capacity).sum()
     }
 }
 
@@ -209,5 +218,24 @@ impl Winners {
     /// Places of all winners.
     pub fn iter(&self) -> impl Iterator<Item = RowAddress> {
         self.partitions.iter().flat_map(|partition| partition.entries.iter().map(|entry| entry.at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_follows_the_entries() {
+        let mut collector = Collector::default();
+        let mut pushed = 0;
+        for (entries, room_max) in [(1, 8), (256, 4 * 256 * 8), (100_000, 200_000 + 256 * 8), (1_000_000, 1_300_000)] {
+            while pushed < entries {
+                collector.push(u128::from(pushed as u64), 0, RowAddress::new(0, pushed as u64, false));
+                pushed += 1;
+            }
+            let room = collector.capacity();
+            assert!((entries..=room_max).contains(&room), "{room} for {entries}");
+        }
     }
 }
