@@ -10,6 +10,7 @@ mod faults;
 mod foreign;
 mod golden;
 mod here;
+mod init;
 mod kill;
 mod lake;
 mod maintain;
@@ -114,6 +115,8 @@ fn main() -> ExitCode {
         let name = format!("local::manifests-fault-{fault}");
         trials.push(trial(Tier::Local, name, move || maintain::faults_of_manifests(fault)));
     }
+    trials.push(trial(Tier::Local, "local::init-layouts".to_owned(), init::layouts));
+    trials.push(trial(Tier::Local, "local::init-other-tables".to_owned(), init::other_tables));
     trials.push(trial(Tier::Local, "local::tier-folder".to_owned(), || tier::folder(Tier::Local)));
     for (name, run) in tier::TRIALS {
         trials.push(trial(Tier::Cloud, format!("cloud::tier-{name}"), run));
