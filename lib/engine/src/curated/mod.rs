@@ -17,6 +17,7 @@ mod scan;
 mod show;
 mod slices;
 mod table;
+mod uuid_text;
 pub(crate) mod values;
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use super::{
     partition_bounds::partition_bounds,
     scan::{CuratedScan, scans},
     table::CuratedTable,
+    uuid_text::UuidAsText,
 };
 use crate::{Error, Result, Session, sql, types::field_id};
 
@@ -202,8 +203,13 @@ pub(crate) fn context_of(
         .with_information_schema(true)
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(CATALOG, default);
-    let state =
-        SessionStateBuilder::new_from_existing(state).with_config(config).with_catalog_list(Arc::new(catalogs)).build();
+    // Before the rule that makes types agree.
+    let rules = std::iter::once(Arc::new(UuidAsText) as _).chain(state.analyzer().rules.iter().cloned()).collect();
+    let state = SessionStateBuilder::new_from_existing(state)
+        .with_config(config)
+        .with_catalog_list(Arc::new(catalogs))
+        .with_analyzer_rules(rules)
+        .build();
     Ok(SessionContext::new_with_state(state))
 }
 
