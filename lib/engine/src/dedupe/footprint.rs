@@ -20,7 +20,11 @@ use datafusion::{
 };
 use lake::{KeyScope, spec};
 
-use crate::{Error, Result, partition::Partitioner, types::field_id};
+use crate::{
+    Error, Result,
+    partition::{Partitioner, field_path},
+    types::field_id,
+};
 
 /// Most distinct partitions that are remembered one by one; beyond it a match may be anywhere.
 const PARTITIONS_MAX: usize = 10_000;
@@ -53,10 +57,16 @@ impl FootprintShape {
         for field in partition_spec.fields() {
             let name = table_schema.name_by_field_id(field.source_id).unwrap_or_default();
             fixed.push(contract.partition_fixed_per_key || contract.key.iter().any(|key| key == name));
-            let root = name.split('.').next().unwrap_or_default();
-            sources.push(schema.index_of(root).map_err(|source| {
-                Error::compute(format!("partition field {} has no column in the table", field.name), source)
-            })?);
+            if field.transform == spec::Transform::Void {
+                continue;
+            }
+            // By the id: a column's name may hold dots, as that of a field within a struct does.
+            let (path, _) =
+                field_path(table_schema.as_struct(), field.source_id).ok_or_else(|| Error::Unsupported {
+                    subject: format!("partition field {}", field.name),
+                    reason: "its source is no column, nor a field of a struct".to_owned(),
+                })?;
+            sources.push(path[0]);
         }
         let key = contract
             .key
