@@ -6,7 +6,7 @@ use iceberg::spec::{
 };
 use jiff::{SignedDuration, Timestamp, civil::Date};
 
-use crate::{Storage, data_layout::DataLayout};
+use crate::{Storage, data_layout::DataLayout, murmur3::murmur3_32};
 
 /// Names for the files of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,14 +43,37 @@ pub async fn discard_staged(storage: &Storage, table: &TableName, files: Vec<Str
 }
 
 /// The folder of a partition, as Java names it: `event_time_day=2025-06-04/device_id_bucket=3`, empty without partition
-/// fields. Names and values are encoded as `java.net.URLEncoder` does.
+/// fields. Names and values are encoded as `java.net.URLEncoder` does. What is too long for the name of a folder, or for
+/// the key of an object, is cut, with a hash of it at the end: a path says nothing, metadata alone does.
 pub fn partition_path(spec: &PartitionSpec, schema: &Schema, partition: &Struct) -> iceberg::Result<String> {
     let types = spec.partition_type(schema)?;
     let folders = spec.fields().iter().zip(types.fields()).zip(partition.iter()).map(|((field, typed), value)| {
         let text = value.map_or_else(|| "null".to_owned(), |value| human(field.transform, &typed.field_type, value));
         format!("{}={}", url_encoded(&field.name), url_encoded(&text))
     });
-    Ok(folders.collect::<Vec<_>>().join("/"))
+    let folders: Vec<String> = folders.collect();
+    let bytes_max = (PATH_BYTES_MAX / folders.len().max(1)).min(FOLDER_BYTES_MAX);
+    Ok(folders.into_iter().map(|folder| cut(folder, bytes_max)).collect::<Vec<_>>().join("/"))
+}
+
+/// Bytes of one folder's name: file systems allow 255.
+const FOLDER_BYTES_MAX: usize = 200;
+
+/// Bytes of a partition's folders: a key on S3 has 1,024 at most, with the table's location and the file's name.
+const PATH_BYTES_MAX: usize = 600;
+
+fn cut(mut folder: String, bytes_max: usize) -> String {
+    if folder.len() <= bytes_max {
+        return folder;
+    }
+    let hash = format!("~{:08x}", murmur3_32(folder.as_bytes()));
+    // All of it is ASCII. An encoded byte is left whole.
+    let mut end = bytes_max.saturating_sub(hash.len());
+    if let Some(encoded) = folder[..end].rfind('%').filter(|at| at + 3 > end) {
+        end = encoded;
+    }
+    folder.truncate(end);
+    folder + &hash
 }
 
 /// A partition value as Java's `Transform.toHumanString` writes it.

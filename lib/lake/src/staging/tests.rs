@@ -55,6 +55,20 @@ fn values_are_written_as_java_writes_them() {
 }
 
 #[test]
+fn what_is_too_long_for_a_folder_is_cut() {
+    let of = |value: &str| path("p", PrimitiveType::String, Transform::Identity, Some(Literal::string(value)));
+    let (one, other) = (of(&"ü".repeat(200)), of(&("ü".repeat(199) + "u")));
+    for cut in [&one, &other] {
+        assert!(cut.len() <= 200 && cut.starts_with("p=%C3%BC%C3%BC"), "{cut}");
+        let (kept, _) = cut.rsplit_once('~').unwrap();
+        assert!(kept.ends_with("%C3") || kept.ends_with("%BC"), "an encoded byte is whole: {kept}");
+    }
+    assert_ne!(one, other, "they begin alike");
+    let short = "a".repeat(198);
+    assert_eq!(of(&short), format!("p={short}"));
+}
+
+#[test]
 fn an_unpartitioned_table_has_no_folders() {
     let schema = Schema::builder().build().unwrap();
     assert_eq!(partition_path(&PartitionSpec::unpartition_spec(), &schema, &Struct::empty()).unwrap(), "");
