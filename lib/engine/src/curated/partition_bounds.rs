@@ -38,7 +38,7 @@ pub(super) fn partition_bounds(
         (_, Some(_)) => return Bounds::default(),
     };
     let range = match transform {
-        Transform::Identity => scalar(value, data_type).map(|value| (Some(value.clone()), Some(value))),
+        Transform::Identity => scalar(value, data_type).map(one_value),
         Transform::Truncate(width) => truncated(value, width, data_type),
         Transform::Year | Transform::Month | Transform::Day | Transform::Hour => period(transform, value, data_type),
         Transform::Bucket(_) | Transform::Void | Transform::Unknown => None,
@@ -48,6 +48,15 @@ pub(super) fn partition_bounds(
 }
 
 type MinMax = (Option<ScalarValue>, Option<ScalarValue>);
+
+/// The bounds of a value. The two zeros are one partition to some writers, and -0.0 lies before 0.0.
+fn one_value(value: ScalarValue) -> MinMax {
+    match value {
+        ScalarValue::Float32(Some(0.0)) => (Some((-0.0_f32).into()), Some(0.0_f32.into())),
+        ScalarValue::Float64(Some(0.0)) => (Some((-0.0_f64).into()), Some(0.0_f64.into())),
+        value => (Some(value.clone()), Some(value)),
+    }
+}
 
 fn period(transform: Transform, value: &PrimitiveLiteral, data_type: &DataType) -> Option<MinMax> {
     let PrimitiveLiteral::Int(ordinal) = value else { return None };
@@ -165,6 +174,16 @@ mod tests {
         assert_eq!(of("ab", 3), (Some("ab".to_owned()), Some("ab".to_owned())));
         assert_eq!(of("a\u{10FFFF}", 2), (Some("a\u{10FFFF}".to_owned()), Some("b".to_owned())));
         assert_eq!(of("\u{10FFFF}", 1), (Some("\u{10FFFF}".to_owned()), None));
+    }
+
+    #[test]
+    fn the_two_zeros_are_one_partition() {
+        for zero in [0.0, -0.0] {
+            let bounds = partition_bounds(Transform::Identity, Some(&Literal::double(zero)), &DataType::Float64, 1);
+            assert_eq!((bounds.min, bounds.max), (Some((-0.0_f64).into()), Some(0.0_f64.into())));
+        }
+        let one = partition_bounds(Transform::Identity, Some(&Literal::float(1.0)), &DataType::Float32, 1);
+        assert_eq!((one.min, one.max), (Some(1.0_f32.into()), Some(1.0_f32.into())));
     }
 
     #[test]
