@@ -1,5 +1,6 @@
 //! `FOR VERSION AS OF 123` and `FOR TIMESTAMP AS OF '2025-06-04'` behind a table's name, as Athena, Trino and Spark
-//! write them, turned into names of their own: DataFusion's SQL has no such words.
+//! write them, turned into names of their own: DataFusion's SQL has no such words. And names that begin with a digit, which it
+//! takes for numbers, in quotes.
 //!
 //! Owns only that. Everything else of the statement is left as it is, and left to DataFusion.
 
@@ -50,9 +51,13 @@ pub fn resolve(sql: &str, known: &[TableName]) -> Result<Resolved, String> {
         };
         let (version, after) = version_at(&tokens, after_name)?;
         let registered_as = registered_name(&table, &version);
-        if version != Version::Current {
+        if version == Version::Current && tokens[index..after_name].iter().any(is_number) {
             out.push_str(&sql[copied..tokens[index].start]);
-            out.push_str(&format!("{}.\"{}\"", quoted(registered_as.namespace()), registered_as.name()));
+            out.push_str(&format!("{}.{}", quoted(table.namespace()), quoted(table.name())));
+            copied = tokens[after_name - 1].end;
+        } else if version != Version::Current {
+            out.push_str(&sql[copied..tokens[index].start]);
+            out.push_str(&format!("{}.{}", quoted(registered_as.namespace()), quoted(registered_as.name())));
             if !has_alias(&tokens, after) {
                 // Columns may be written `telemetry.device_id`.
                 out.push_str(&format!(" AS {}", quoted(table.name())));
@@ -85,7 +90,12 @@ fn quoted(name: &str) -> String {
 /// `namespace . name` of a known table at this token, and the token after it.
 fn table_at(tokens: &[Token<'_>], index: usize, known: &[TableName]) -> Option<(TableName, usize)> {
     let [namespace, dot, name] = tokens.get(index..index + 3)? else { return None };
-    let (Kind::Word(namespace), Kind::Other("."), Kind::Word(name)) = (&namespace.kind, &dot.kind, &name.kind) else {
+    // Digits on both sides of a dot are a number.
+    let is_digits = |token: &Token<'_>| matches!(token.kind, Kind::Number(text) if text.parse::<u64>().is_ok());
+    if is_digits(namespace) && is_digits(name) {
+        return None;
+    }
+    let (Some(namespace), Kind::Other("."), Some(name)) = (word(namespace), &dot.kind, word(name)) else {
         return None;
     };
     // A longer path (`curated.telemetry.temperature`) is a column.
@@ -94,6 +104,19 @@ fn table_at(tokens: &[Token<'_>], index: usize, known: &[TableName]) -> Option<(
     alike.extend(known.iter().filter(|table| table.to_string().to_lowercase() == lower));
     let table = known.iter().find(is).or_else(|| alike.first().copied().filter(|_| alike.len() == 1))?;
     Some((table.clone(), index + 3))
+}
+
+/// What may be a part of a table's name: `2ndfloor` and `04`, too.
+fn word<'a>(token: &'a Token<'_>) -> Option<&'a str> {
+    match &token.kind {
+        Kind::Word(word) => Some(word),
+        Kind::Number(digits) => Some(digits),
+        Kind::Text(_) | Kind::Other(_) => None,
+    }
+}
+
+fn is_number(token: &Token<'_>) -> bool {
+    matches!(token.kind, Kind::Number(_))
 }
 
 /// The version behind a table's name, and the token after it.
@@ -222,7 +245,8 @@ mod tests {
     use super::*;
 
     fn resolved(sql: &str) -> String {
-        let known = ["curated.telemetry".parse().unwrap(), "odd space.t-1".parse().unwrap()];
+        let known = ["curated.telemetry", "odd space.t-1", "curated.2ndfloor", "lab.04", "1.5", "q\"q.t\"t"];
+        let known = known.map(|name| name.parse().unwrap());
         match resolve(sql, &known) {
             Ok(resolved) => {
                 let tables: Vec<_> = resolved.tables.iter().map(|t| format!("{} {:?}", t.table, t.version)).collect();
@@ -245,6 +269,26 @@ mod tests {
         insta::assert_snapshot!(resolved("SELECT * FROM \"odd space\".\"t-1\""), @r#"
         SELECT * FROM "odd space"."t-1"
         odd space.t-1 Current
+        "#);
+    }
+
+    #[test]
+    fn names_that_begin_with_a_digit_need_no_quotes() {
+        insta::assert_snapshot!(resolved("SELECT 1.5, x FROM curated.2ndfloor AS f JOIN lab.04 ON 2ndfloor.a = 1"), @r#"
+        SELECT 1.5, x FROM "curated"."2ndfloor" AS f JOIN "lab"."04" ON 2ndfloor.a = 1
+        curated.2ndfloor Current; lab.04 Current
+        "#);
+        insta::assert_snapshot!(resolved("SELECT * FROM curated.2ndfloor FOR VERSION AS OF 7"), @r#"
+        SELECT * FROM "curated"."2ndfloor@7" AS "2ndfloor"
+        curated.2ndfloor Snapshot(7)
+        "#);
+    }
+
+    #[test]
+    fn quotes_in_a_name_stay_in_it() {
+        insta::assert_snapshot!(resolved(r#"FROM "q""q"."t""t" FOR VERSION AS OF 7 AS old"#), @r#"
+        FROM "q""q"."t""t@7" AS old
+        q"q.t"t Snapshot(7)
         "#);
     }
 
