@@ -12,6 +12,8 @@ use iceberg::spec::{NestedField, PrimitiveType, SchemaRef, TableMetadata, Type};
 pub(super) const TABLE_TYPE: &str = "table_type";
 pub(super) const METADATA_LOCATION: &str = "metadata_location";
 const PREVIOUS_METADATA_LOCATION: &str = "previous_metadata_location";
+/// Longest name of a column that Glue takes. Engines do not ask it for columns: one that it cannot list is no loss to them.
+const NAME_CHARS_MAX: usize = 255;
 /// Longest comment that Glue takes.
 const COMMENT_CHARS_MAX: usize = 255;
 
@@ -77,7 +79,8 @@ fn columns(metadata: &TableMetadata, found: &[Column]) -> Vec<Column> {
     {
         for field in schema.as_struct().fields() {
             // Glue and Athena do not tell names apart by case.
-            if names.insert(field.name.to_lowercase()) {
+            let is_short = field.name.chars().count() <= NAME_CHARS_MAX;
+            if is_short && names.insert(field.name.to_lowercase()) {
                 let before = found.iter().find(|column| column.name.eq_ignore_ascii_case(&field.name));
                 columns.push(column(field, is_current, before));
             }
