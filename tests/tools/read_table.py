@@ -21,7 +21,8 @@ sorted by their JSON text, columns are in the schema's order, and values have on
 
 --serve answers one request per line of stdin with one line on stdout, so that Python starts once for many tables. A request
 is the options as JSON: {"catalog": …, "table": …, "all_snapshots": true}. The answer is {"snapshots": [as above]} or
-{"error": "…"}. With "op": "write" the request is one of write_table.py's, with "change" one of change_table.py's.
+{"error": "…"}. With "op": "write" the request is one of write_table.py's, with "change" one of change_table.py's, with "make" one
+of make_table.py's. With "equal": [column, value] only such rows are read.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from collections.abc import Callable
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
+from pyiceberg.expressions import AlwaysTrue, EqualTo
 from pyiceberg.table import StaticTable, Table
 
 
@@ -80,6 +82,10 @@ def serve() -> None:
                 from change_table import change
 
                 answer = change(request)
+            elif op == "make":
+                from make_table import make
+
+                answer = make(request)
             else:
                 answer = {"snapshots": list(read(request))}
         except Exception as error:  # whatever went wrong is the answer; the next request is not concerned
@@ -96,8 +102,10 @@ def read(options: dict):
         ids = [options["snapshot"]]
     else:
         ids = [table.metadata.current_snapshot_id]
+    wanted = EqualTo(*options["equal"]) if options.get("equal") else AlwaysTrue()
     for snapshot_id in ids or [None]:
-        rows = [] if snapshot_id is None else json_rows(table.scan(snapshot_id=snapshot_id).to_arrow())
+        scan = table.scan(row_filter=wanted, snapshot_id=snapshot_id)
+        rows = [] if snapshot_id is None else json_rows(scan.to_arrow())
         yield {"snapshot_id": snapshot_id, "rows": rows}
 
 
@@ -108,7 +116,8 @@ def open_table(options: dict) -> Table:
         raise ValueError("name a table, or a --metadata location")
     catalog = open_catalog(options)
     try:
-        return catalog.load_table(options["table"])
+        # As two parts: a name may have more dots than the one between them.
+        return catalog.load_table(tuple(options["table"].split(".", 1)))
     finally:
         catalog.close()  # the table keeps what it needs to be read
 

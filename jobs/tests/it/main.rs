@@ -17,6 +17,7 @@ mod maintain;
 mod memory;
 mod merges;
 mod model;
+mod names;
 mod noise;
 mod odd_tables;
 mod property;
@@ -81,6 +82,10 @@ fn main() -> ExitCode {
     for (name, run) in pyiceberg::TRIALS.into_iter().chain(refusals::TRIALS) {
         let trial = trial(Tier::Local, format!("local::pyiceberg-{name}"), run);
         trials.push(trial.with_ignored_flag(SERVICES.python.is_none()));
+    }
+    for (name, needs_python, run) in names::TRIALS {
+        let trial = trial(Tier::Local, format!("local::names-{name}"), run);
+        trials.push(trial.with_ignored_flag(needs_python && SERVICES.python.is_none()));
     }
     for when in ["before", "after"] {
         trials.push(trial(Tier::Cloud, format!("cloud::fault-glue-{when}"), move || faults::glue(when)));
