@@ -25,6 +25,9 @@ use crate::{
 /// Plans made or carried out again because another writer was first.
 pub const REPLANS_MAX: u32 = 8;
 
+/// Files with a contradiction that a report names.
+const CONTRADICTIONS_SHOWN: usize = 5;
+
 /// One table's run.
 pub struct Apply<'a> {
     /// The program and its limits.
@@ -121,6 +124,7 @@ impl Apply<'_> {
     async fn execute(&self, lake: &Lake, table: &Table, inputs: &[RawInput], report: &mut Report) -> Result<Staged> {
         let (session, interrupt) = (self.job.session()?, &self.job.program.interrupt);
         let interval = interrupt.stops(RawInterval::open(&lake.storage, inputs)).await??;
+        report.warnings.extend(contradictions(&interval.contradictions));
         let added_columns = self.new_columns(&interval, table, report)?;
         let schema_update = lake::evolve(&table.metadata, self.contract, &added_columns).map_err(lake::Error::from)?;
         let schema = match &schema_update {
@@ -200,6 +204,15 @@ impl Apply<'_> {
             }
         }
     }
+}
+
+/// Files whose footers contradict themselves, in a few lines.
+fn contradictions(found: &[String]) -> Vec<String> {
+    let mut lines = found[..found.len().min(CONTRADICTIONS_SHOWN)].to_vec();
+    if found.len() > lines.len() {
+        lines.push(format!("{} more files have other rows than their footers say", found.len() - lines.len()));
+    }
+    lines
 }
 
 /// Files that were staged for a change which an earlier attempt of the same run had committed already.

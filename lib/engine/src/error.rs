@@ -27,6 +27,14 @@ pub enum Error {
         /// The file.
         location: String,
     },
+    /// A raw file holds a value that its footer rules out: every value must be looked at.
+    #[error("{location}: column {column} holds what its footer rules out")]
+    Unproven {
+        /// The file.
+        location: String,
+        /// The column.
+        column: String,
+    },
     /// A data or delete file of a table is missing or damaged.
     #[error("table {table} cannot be read: its file {location} {problem}")]
     TableFile {

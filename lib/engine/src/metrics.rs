@@ -15,7 +15,7 @@ use parquet::{
     schema::types::{ColumnDescriptor, SchemaDescriptor},
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, parquet_file::bounds::bounds_hold};
 use bounds::Bounds;
 pub use modes::{MetricsMode, MetricsModes};
 pub(crate) use nan::count_nans;
@@ -74,7 +74,11 @@ pub fn file_metrics(
             metrics.nan_value_counts.insert(id, nans);
         }
         if let Some(chars_max) = mode.bound_length_max() {
-            let bounds = column_bounds(chunks(), primitive, nans.is_some())?;
+            let bounds = if bounds_hold(metadata, index) {
+                column_bounds(chunks(), primitive, nans.is_some())?
+            } else {
+                Bounds::Unknown
+            };
             let (lower, upper) = bounds.into_data(primitive, chars_max)?;
             metrics.lower_bounds.extend(lower.map(|datum| (id, datum)));
             metrics.upper_bounds.extend(upper.map(|datum| (id, datum)));

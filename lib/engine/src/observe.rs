@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use lake::Storage;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 
-use crate::{Error, ParquetFile, ReadOptions, Result, iceberg_type};
+use crate::{Error, ParquetFile, ReadOptions, Result, iceberg_type, parquet_file::bounds::bounds_hold};
 
 /// Footers that are read at once.
 const FOOTERS_AT_ONCE: usize = 16;
@@ -139,7 +139,7 @@ pub async fn observe(storage: &Storage, files: &[FileToObserve]) -> Result<Obser
     for (column, range) in observed.columns.iter_mut().zip(ranges) {
         column.range = range.map(|(min, max): Range| (min.to_string(), max.to_string()));
     }
-    let batches = sample(&readable).await?;
+    let batches = sample(&readable, &mut observed.unreadable).await?;
     observed.count_distinct(&batches)?;
     Ok(observed)
 }
@@ -219,8 +219,8 @@ fn can_be_key(column: &ObservedColumn) -> bool {
         )
 }
 
-/// Rows from a few files, spread over all.
-async fn sample(files: &[ParquetFile]) -> Result<Vec<RecordBatch>> {
+/// Rows from a few files, spread over all; a file that turns out to be damaged inside is one that could not be read.
+async fn sample(files: &[ParquetFile], unreadable: &mut Vec<String>) -> Result<Vec<RecordBatch>> {
     let step = files.len().div_ceil(SAMPLE_FILES_MAX).max(1);
     let mut batches = Vec::new();
     for file in files.iter().step_by(step) {
@@ -231,7 +231,11 @@ async fn sample(files: &[ParquetFile]) -> Result<Vec<RecordBatch>> {
             batch_rows: SAMPLE_ROWS_PER_FILE,
             row_number: false,
         };
-        batches.extend(file.read(options).take(1).try_collect::<Vec<_>>().await?);
+        match file.read_as_found(options).take(1).try_collect::<Vec<_>>().await {
+            Ok(some) => batches.extend(some),
+            Err(error @ Error::Unreadable { .. }) => unreadable.push(error.to_string()),
+            Err(error) => return Err(error),
+        }
     }
     Ok(batches)
 }
@@ -263,19 +267,29 @@ impl Statistics {
         let metadata = file.metadata();
         let parquet_schema = metadata.file_metadata().schema_descr();
         let converter = StatisticsConverter::try_new(column, schema, parquet_schema).ok()?;
+        // A count that is not there is not 0.
+        let converter = converter.with_missing_null_counts_as_zero(false);
+        let leaf = converter.parquet_column_index()?;
         let groups = || metadata.row_groups().iter();
         let nulls = converter.row_group_null_counts(groups()).ok().filter(|counts| counts.null_count() == 0);
         let mins = converter.row_group_mins(groups()).ok()?;
         let maxes = converter.row_group_maxes(groups()).ok()?;
         let mut range: Option<Range> = None;
-        for group in 0..mins.len() {
+        let believed = if bounds_hold(metadata, leaf) { mins.len() } else { 0 };
+        for group in 0..believed {
             let (Ok(min), Ok(max)) =
                 (ScalarValue::try_from_array(&mins, group), ScalarValue::try_from_array(&maxes, group))
             else {
                 continue;
             };
             if min.is_null() || max.is_null() {
-                continue;
+                let rows = u64::try_from(metadata.row_group(group).num_rows()).ok();
+                if nulls.as_ref().is_some_and(|counts| Some(counts.value(group)) == rows) {
+                    continue;
+                }
+                // Values of which the footer says nothing may lie anywhere.
+                range = None;
+                break;
             }
             range = Some(match range {
                 Some(seen) => wider(seen, (min, max)),

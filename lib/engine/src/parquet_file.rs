@@ -3,18 +3,26 @@
 //! Owns which bytes are asked for and when, and turns whatever a damaged file does to the decoder into a typed error.
 //! Refuses to know tables, contracts and field ids.
 
+pub(crate) mod bounds;
 pub(crate) mod chunks;
+mod counts;
+mod found;
 mod object;
+mod reasons;
+mod schema;
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+};
 
 use arrow::{
     array::RecordBatch,
-    datatypes::{DataType, Field, Schema, SchemaRef},
+    datatypes::{DataType, Field, SchemaRef},
 };
 use datafusion::common::runtime::SpawnedTask;
 use futures::{
-    StreamExt,
+    StreamExt, TryStreamExt,
     stream::{self, BoxStream},
 };
 use object_store::{ObjectStore, path::Path};
@@ -23,17 +31,15 @@ use parquet::{
     arrow::{
         ProjectionMask, RowNumber,
         arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection},
-        parquet_to_arrow_schema,
         push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder},
     },
-    basic::Type as PhysicalType,
     errors::ParquetError,
     file::metadata::ParquetMetaData,
-    schema::types::SchemaDescriptor,
 };
 
 use crate::{Error, Result};
 use object::ObjectBytes;
+use schema::Text;
 
 /// Name of the trailing column of row numbers that [`ReadOptions::row_number`] adds.
 pub const ROW_NUMBER: &str = "_pos";
@@ -46,6 +52,10 @@ const READ_AHEAD_BYTES_MAX: u64 = 256 * 1024 * 1024;
 pub struct ParquetFile {
     bytes: Arc<ObjectBytes>,
     metadata: ArrowReaderMetadata,
+    /// How to read text as bytes; set once some text turned out not to be UTF-8.
+    as_found: Arc<OnceLock<ArrowReaderMetadata>>,
+    /// What the footer says of the number of rows, where its row groups say something else.
+    rows_claimed: Option<i64>,
 }
 
 /// What the decoder returns.
@@ -84,10 +94,13 @@ impl ParquetFile {
         if size == 0 {
             return Err(bytes.unreadable("it is empty"));
         }
-        let metadata = Arc::new(bytes.footer(size).await?);
+        let footer = bytes.footer(size).await?;
         let location = bytes.location.clone();
-        let metadata = guard(&location, || arrow_metadata(metadata))?;
-        Ok(Self { bytes: Arc::new(bytes), metadata })
+        let (metadata, rows_claimed) = guard(&location, || {
+            let (footer, rows_claimed) = counts::counted(footer)?;
+            Ok::<_, ParquetError>((schema::arrow_metadata(Arc::new(footer), Text::Checked)?, rows_claimed))
+        })?;
+        Ok(Self { bytes: Arc::new(bytes), metadata, as_found: Arc::default(), rows_claimed })
     }
 
     /// The footer: row groups, column chunks, statistics. Without page indexes.
@@ -106,15 +119,45 @@ impl ParquetFile {
         &self.bytes.location
     }
 
-    /// Rows in the file.
+    /// Rows in the file: the sum of its row groups.
     pub fn rows(&self) -> u64 {
         u64::try_from(self.metadata().file_metadata().num_rows()).unwrap_or(0)
     }
 
-    /// Reads rows. The next row group's bytes are fetched while one is decoded. The stream ends with its first error.
+    /// What the footer says of the number of rows, where its row groups say something else.
+    pub fn rows_claimed(&self) -> Option<i64> {
+        self.rows_claimed
+    }
+
+    /// Reads rows. The next row group's bytes are fetched while one is decoded. The stream ends with its first error; one
+    /// that has other rows than its row groups say is unreadable, too.
     pub fn read(&self, options: ReadOptions) -> BoxStream<'static, Result<RecordBatch>> {
+        let rows = self.rows_of(&options);
+        let (file, kept) = (self.clone(), options.clone());
+        let batches = counts::held(self.decode(options, &self.metadata), rows, self.bytes.location.clone());
+        batches.map_err(move |error| file.explained(error, &kept)).boxed()
+    }
+
+    /// Rows that a read gives.
+    fn rows_of(&self, options: &ReadOptions) -> u64 {
+        match &options.selection {
+            Some(selection) => selection.row_count() as u64,
+            None => self.rows_in(options.row_groups.as_deref()),
+        }
+    }
+
+    fn rows_in(&self, row_groups: Option<&[usize]>) -> u64 {
+        let groups = self.metadata().row_groups();
+        let rows = |index: usize| groups.get(index).map_or(0, |group| u64::try_from(group.num_rows()).unwrap_or(0));
+        match row_groups {
+            Some(chosen) => chosen.iter().map(|index| rows(*index)).sum(),
+            None => (0..groups.len()).map(rows).sum(),
+        }
+    }
+
+    fn decode(&self, options: ReadOptions, metadata: &ArrowReaderMetadata) -> BoxStream<'static, Result<RecordBatch>> {
         let bytes = Arc::clone(&self.bytes);
-        let decoder = match guard(&bytes.location, || self.decoder(options)) {
+        let decoder = match guard(&bytes.location, || self.decoder(options, metadata)) {
             Ok(decoder) => decoder,
             Err(error) => return stream::once(async { Err(error) }).boxed(),
         };
@@ -128,14 +171,14 @@ impl ParquetFile {
         .boxed()
     }
 
-    fn decoder(&self, options: ReadOptions) -> Decoded<SizedDecoder> {
-        let mut metadata = self.metadata.clone();
+    fn decoder(&self, options: ReadOptions, metadata: &ArrowReaderMetadata) -> Decoded<SizedDecoder> {
+        let mut metadata = metadata.clone();
         if options.row_number {
             let field = Field::new(ROW_NUMBER, DataType::Int64, false).with_extension_type(RowNumber);
             metadata = ArrowReaderMetadata::try_new(
-                Arc::clone(self.metadata.metadata()),
+                Arc::clone(metadata.metadata()),
                 ArrowReaderOptions::new()
-                    .with_schema(Arc::clone(self.metadata.schema()))
+                    .with_schema(Arc::clone(metadata.schema()))
                     .with_virtual_columns(vec![Arc::new(field)])?,
             )?;
         }
@@ -244,39 +287,6 @@ fn guard<T, E: std::fmt::Display>(location: &str, step: impl FnOnce() -> std::re
         }
     };
     Err(Error::Unreadable { location: location.to_owned(), reason })
-}
-
-/// The schema to read with. The Arrow schema that some writers embed is left out: what is in the file is decided by
-/// its Parquet types alone, so that two writers of one type read the same.
-fn arrow_metadata(metadata: Arc<ParquetMetaData>) -> Decoded<ArrowReaderMetadata> {
-    let descriptor = metadata.file_metadata().schema_descr();
-    let inferred = parquet_to_arrow_schema(descriptor, None)?;
-    let mut leaf = 0;
-    let fields: Vec<_> = inferred.fields().iter().map(|field| read_field(field, descriptor, &mut leaf)).collect();
-    let schema = Arc::new(Schema::new(fields));
-    ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new().with_schema(schema))
-}
-
-fn read_field(field: &Field, descriptor: &SchemaDescriptor, leaf: &mut usize) -> Field {
-    let mut child = |field: &Arc<Field>| Arc::new(read_field(field, descriptor, leaf));
-    let data_type = match field.data_type() {
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(&mut child).collect()),
-        DataType::List(item) => DataType::List(child(item)),
-        DataType::Map(entries, sorted) => DataType::Map(child(entries), *sorted),
-        other => {
-            let is_int96 =
-                *leaf < descriptor.num_columns() && descriptor.column(*leaf).physical_type() == PhysicalType::INT96;
-            *leaf += 1;
-            match other {
-                DataType::Utf8 => DataType::Utf8View,
-                DataType::Timestamp(_, zone) if is_int96 => {
-                    DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, zone.clone())
-                }
-                other => other.clone(),
-            }
-        }
-    };
-    field.clone().with_data_type(data_type)
 }
 
 #[cfg(test)]

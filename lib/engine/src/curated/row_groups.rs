@@ -14,7 +14,7 @@ use lake::DataFileEntry;
 use parquet::{arrow::arrow_reader::statistics::StatisticsConverter, file::metadata::RowGroupMetaData};
 
 use super::mapping::{cast_exact, widens};
-use crate::{Error, ParquetFile, Result, types::field_id};
+use crate::{Error, ParquetFile, Result, parquet_file::bounds::bounds_hold, types::field_id};
 
 /// The row groups that start in a range of the file's bytes and may match every predicate.
 pub(super) fn choose(
@@ -80,11 +80,7 @@ impl RowGroupStatistics<'_> {
         let converter = self.converter(in_file)?;
         let leaf = converter.parquet_column_index()?;
         let groups = self.file.metadata().row_groups();
-        // Statistics of the first Parquet writers compare strings byte by signed byte.
-        let deprecated = |group: &RowGroupMetaData| {
-            group.columns().get(leaf).and_then(|chunk| chunk.statistics()).is_some_and(|s| s.is_min_max_deprecated())
-        };
-        if groups.iter().any(deprecated) {
+        if !bounds_hold(self.file.metadata(), leaf) {
             return None;
         }
         let values = of(&converter, groups)?;

@@ -105,11 +105,22 @@ pub enum Outcome {
 }
 
 /// Judges, dedupes, matches and writes an interval. A file that turns out to be damaged is set aside, and the rest is done
-/// again without it. After an error nothing that was staged is left behind, as far as it can be deleted.
+/// again without it. Where a value is not what its footer promised, all is done again without believing footers. After an
+/// error nothing that was staged is left behind, as far as it can be deleted.
 pub async fn execute(dedupe: &Dedupe<'_>, mut interval: RawInterval) -> Result<Outcome> {
+    let mut trusts_footers = true;
     loop {
-        let bound = Arc::new(BoundInterval::bind(interval, arrow_schema(&dedupe.schema)?, dedupe.contract)?);
+        let mut bound = BoundInterval::bind(interval, arrow_schema(&dedupe.schema)?, dedupe.contract)?;
+        if !trusts_footers {
+            bound = bound.without_proofs();
+        }
+        let bound = Arc::new(bound);
         match run(dedupe, &bound).await {
+            Err(Error::Unproven { location, column }) if trusts_footers => {
+                tracing::info!(file.location = %location, column.name = %column, "looking at every value");
+                trusts_footers = false;
+                interval = bound.interval().clone();
+            }
             Err(Error::Unreadable { location, reason }) if bound.has(&location) => {
                 tracing::warn!(file.location = %location, reason = %reason, "setting a damaged file aside");
                 interval = bound.interval().clone();

@@ -81,7 +81,7 @@ impl Payload {
         let schema = self.interval.schema();
         let columns: Vec<usize> = if wanted > 0 { (0..schema.fields().len()).collect() } else { Vec::new() };
         let input = self.interval.input(file);
-        let mut bad_rows = QuarantineFile::new();
+        let mut bad_rows = QuarantineFile::new(self.interval.original_schema(file));
         let mut batches = std::pin::pin!(self.interval.scan(file, &columns, ScanOptions { selection, originals }));
         while let Some(raw) = batches.next().await {
             let raw = raw?;

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder},
-    compute::{concat_batches, filter_record_batch},
-    datatypes::{Field, Schema},
+    array::{Array, ArrayRef, Int64Array, ListBuilder, RecordBatch, RecordBatchOptions, StringArray, StringBuilder},
+    compute::{CastOptions, cast_with_options, concat_batches, filter_record_batch},
+    datatypes::{DataType, Field, Schema, SchemaRef},
+    error::ArrowError,
 };
 use jiff::tz::TimeZone;
 use lake::{Operation, Storage};
@@ -48,15 +49,17 @@ pub struct Reject {
     pub sample: Option<String>,
 }
 
-/// Bad rows of one raw file, collected batch by batch.
+/// Bad rows of one raw file, collected batch by batch. A text column in which something is not UTF-8 is kept as bytes.
 pub struct QuarantineFile {
+    /// The file's columns, as it declares them.
+    declared: SchemaRef,
     batches: Vec<RecordBatch>,
 }
 
 impl QuarantineFile {
     /// Starts empty.
-    pub fn new() -> Self {
-        Self { batches: Vec::new() }
+    pub fn new(declared: SchemaRef) -> Self {
+        Self { declared, batches: Vec::new() }
     }
 
     /// Adds the rows of `original` for which `rules` has an entry; `numbers` are all rows' numbers in the file.
@@ -73,7 +76,8 @@ impl QuarantineFile {
         if bad.true_count() == 0 {
             return Ok(());
         }
-        let kept = filter_record_batch(original, &bad).map_err(failed)?;
+        let kept =
+            filter_record_batch(original, &bad).and_then(|rows| as_declared(&rows, &self.declared)).map_err(failed)?;
         let mut names = ListBuilder::new(StringBuilder::new());
         let mut rows = Vec::with_capacity(kept.num_rows());
         for (number, rules) in numbers.iter().zip(rules) {
@@ -89,11 +93,67 @@ impl QuarantineFile {
 
     /// Writes the file, if there is anything in it, and returns its bytes.
     pub async fn write(self, input: &RawInput, target: &QuarantineTarget) -> Result<u64> {
-        let Some(first) = self.batches.first() else { return Ok(0) };
+        if self.batches.is_empty() {
+            return Ok(0);
+        }
         let failed = |source| Error::compute(format!("failed to quarantine rows of {}", input.location), source);
-        let batch = concat_batches(&first.schema(), &self.batches).map_err(failed)?;
+        let batch = united(&self.batches).map_err(failed)?;
         put(&batch, input, target).await
     }
+}
+
+/// Rows whose text columns are text again wherever all of it is UTF-8.
+fn as_declared(rows: &RecordBatch, declared: &Schema) -> std::result::Result<RecordBatch, ArrowError> {
+    let types: Vec<&DataType> = declared.fields().iter().map(|field| field.data_type()).collect();
+    let strict = CastOptions { safe: false, ..CastOptions::default() };
+    let columns = rows.columns().iter().zip(types).map(|(column, declared)| {
+        if column.data_type() == declared {
+            return Arc::clone(column);
+        }
+        cast_with_options(column, declared, &strict).unwrap_or_else(|_| Arc::clone(column))
+    });
+    with_columns(rows, columns.collect())
+}
+
+/// All batches as one: a column that is bytes in one of them is bytes in all.
+fn united(batches: &[RecordBatch]) -> std::result::Result<RecordBatch, ArrowError> {
+    let first = &batches[0];
+    let is_other =
+        |batch: &&RecordBatch, column: usize| batch.column(column).data_type() != first.column(column).data_type();
+    let types: Vec<DataType> = (0..first.num_columns())
+        .map(|column| {
+            let has_bytes = |batch: &&RecordBatch| has_bytes(batch.column(column).data_type());
+            let is_mixed = batches.iter().any(|batch| is_other(&batch, column));
+            let from = if is_mixed { batches.iter().find(has_bytes).unwrap_or(first) } else { first };
+            from.column(column).data_type().clone()
+        })
+        .collect();
+    let retyped = batches.iter().map(|batch| {
+        let columns = batch.columns().iter().zip(&types);
+        let columns = columns.map(|(column, to)| cast_with_options(column, to, &CastOptions::default()));
+        with_columns(batch, columns.collect::<std::result::Result<_, _>>()?)
+    });
+    let retyped = retyped.collect::<std::result::Result<Vec<_>, ArrowError>>()?;
+    concat_batches(&retyped[0].schema(), &retyped)
+}
+
+fn has_bytes(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::BinaryView => true,
+        DataType::Struct(fields) => fields.iter().any(|field| has_bytes(field.data_type())),
+        DataType::List(field) | DataType::Map(field, _) => has_bytes(field.data_type()),
+        _ => false,
+    }
+}
+
+/// The same columns by name, in other types.
+fn with_columns(rows: &RecordBatch, columns: Vec<ArrayRef>) -> std::result::Result<RecordBatch, ArrowError> {
+    let schema = rows.schema();
+    let fields = schema.fields().iter().zip(&columns);
+    let fields: Vec<_> =
+        fields.map(|(field, column)| field.as_ref().clone().with_data_type(column.data_type().clone())).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
 }
 
 /// Records a file that cannot be read at all: one row without columns, with the reason.
@@ -104,7 +164,7 @@ pub async fn quarantine_file(input: &RawInput, reason: &str, target: &Quarantine
     let empty = RecordBatch::try_new_with_options(
         Arc::new(Schema::empty()),
         Vec::new(),
-        &arrow::array::RecordBatchOptions::new().with_row_count(Some(1)),
+        &RecordBatchOptions::new().with_row_count(Some(1)),
     )
     .map_err(failed)?;
     let rows = Int64Array::from(vec![None::<i64>]);
@@ -121,7 +181,7 @@ fn annotated(
     numbers: Int64Array,
     input: &RawInput,
     run_id: &str,
-) -> std::result::Result<RecordBatch, arrow::error::ArrowError> {
+) -> std::result::Result<RecordBatch, ArrowError> {
     let count = numbers.len();
     // Rows from quarantine that are still bad keep their columns and get new reasons.
     let (mut fields, mut columns): (Vec<Arc<Field>>, Vec<ArrayRef>) = (rows.schema().fields().iter().cloned())

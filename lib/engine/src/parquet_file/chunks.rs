@@ -12,13 +12,13 @@ use parquet::{
     },
 };
 
-use super::{ParquetFile, object::ObjectBytes};
+use super::{ParquetFile, bounds::believable, object::ObjectBytes};
 use crate::{Error, Result};
 
 /// A row group with the bytes of its column chunks.
 #[derive(Debug)]
 pub(crate) struct RowGroupChunks {
-    /// What the footer says of it.
+    /// What the footer says of it, without bounds that mean nothing.
     pub(crate) metadata: RowGroupMetaData,
     /// The chunks, in the order of the columns.
     chunks: Vec<ChunkBytes>,
@@ -31,6 +31,13 @@ impl ParquetFile {
         let ranges: Vec<Range<u64>> =
             metadata.columns().iter().map(|chunk| range(chunk, &self.bytes)).collect::<Result<_>>()?;
         let bytes = self.bytes.ranges(&ranges).await?;
+        let columns = metadata.columns().iter().enumerate();
+        let columns = columns.map(|(leaf, chunk)| believable(self.metadata(), leaf, chunk)).collect();
+        let metadata = metadata
+            .into_builder()
+            .set_column_metadata(columns)
+            .build()
+            .map_err(|error| self.bytes.unreadable(&error.to_string()))?;
         let chunks = ranges.iter().zip(bytes).map(|(range, bytes)| ChunkBytes { start: range.start, bytes }).collect();
         Ok(RowGroupChunks { metadata, chunks })
     }

@@ -196,3 +196,135 @@ async fn large_ranges_come_in_parts_that_fit_together() {
         assert!(read == bytes.slice(range.start as usize..range.end as usize));
     }
 }
+
+async fn odd(name: &str) -> Result<ParquetFile> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/odd-parquet");
+    let store = LocalFileSystem::new_with_prefix(folder).unwrap();
+    let path = Path::from(format!("{name}.parquet"));
+    let found = store.head(&path).await.unwrap();
+    ParquetFile::open(Arc::new(store), path, name.to_owned(), found.size, found.e_tag).await
+}
+
+fn text_types(batches: &[RecordBatch]) -> Vec<DataType> {
+    batches.iter().map(|batch| batch.column_by_name("name").unwrap().data_type().clone()).collect()
+}
+
+#[tokio::test]
+async fn text_that_is_not_utf8_comes_as_bytes_and_no_row_is_lost() {
+    for name in ["text-not-utf8", "text-not-utf8-v2", "text-not-utf8-dictionary", "json-not-utf8"] {
+        let file = odd(name).await.unwrap();
+        let error = rows(&file, all(&file)).await.unwrap_err().to_string();
+        assert!(error.contains("UTF-8") && error.contains("column name"), "{name}: {error}");
+        let options = ReadOptions { batch_rows: 1, row_number: true, ..all(&file) };
+        for _ in 0..2 {
+            let batches: Vec<RecordBatch> = file.read_as_found(options.clone()).try_collect().await.unwrap();
+            let numbers = batches.iter().map(|batch| batch.column(2).as_primitive::<Int64Type>().value(0));
+            assert_eq!(numbers.collect::<Vec<_>>(), (0..file.rows().cast_signed()).collect::<Vec<_>>(), "{name}");
+        }
+        let selection = Some(vec![RowSelector::skip(1), RowSelector::select(2)].into());
+        let batches: Vec<_> = file.read_as_found(ReadOptions { selection, ..all(&file) }).try_collect().await.unwrap();
+        assert_eq!(text_types(&batches), [DataType::BinaryView], "{name}");
+        let found = arrow::compute::concat_batches(&batches[0].schema(), &batches).unwrap();
+        let ids = found.column(0).as_primitive::<Int64Type>().values().to_vec();
+        assert_eq!(ids, [1, 2], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_read_goes_on_where_the_text_stopped_it() {
+    // Three row groups, the second of which has a text that is none.
+    let batch = |text: &[u8]| {
+        let texts = arrow::array::BinaryArray::from_vec(vec![b"a", text, b"z"]);
+        RecordBatch::try_from_iter([
+            ("id", Arc::new(Int64Array::from(vec![0, 1, 2])) as arrow::array::ArrayRef),
+            ("name", Arc::new(texts)),
+        ])
+        .unwrap()
+    };
+    let schema = "message m { required int64 id; required binary name (STRING); }";
+    let schema = Arc::new(parquet::schema::parser::parse_message_type(schema).unwrap());
+    let mut writer =
+        parquet::file::writer::SerializedFileWriter::new(Vec::new(), schema, Arc::new(WriterProperties::new()))
+            .unwrap();
+    for text in [&b"b"[..], b"\xff", b"c"] {
+        let batch = batch(text);
+        let mut group = writer.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let ids = batch.column(0).as_primitive::<Int64Type>().values();
+        column.typed::<parquet::data_type::Int64Type>().write_batch(ids, None, None).unwrap();
+        column.close().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let texts: Vec<parquet::data_type::ByteArray> =
+            batch.column(1).as_binary::<i32>().iter().flatten().map(|text| text.to_vec().into()).collect();
+        column.typed::<parquet::data_type::ByteArrayType>().write_batch(&texts, None, None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+    }
+    let bytes: Bytes = writer.into_inner().unwrap().into();
+    let file = in_memory(&bytes).await.1.unwrap();
+    let ids = |batches: &[RecordBatch]| -> Vec<i64> {
+        batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect()
+    };
+    let batches: Vec<RecordBatch> = file.read_as_found(all(&file)).try_collect().await.unwrap();
+    assert_eq!(ids(&batches), [0, 1, 2, 0, 1, 2, 0, 1, 2]);
+    assert_eq!(text_types(&batches)[0], DataType::Utf8View);
+    assert!(text_types(&batches)[1..].iter().all(|text| text == &DataType::BinaryView));
+    let groups = ReadOptions { row_groups: Some(vec![2, 1]), ..all(&file) };
+    let fresh = in_memory(&bytes).await.1.unwrap();
+    let batches: Vec<RecordBatch> = fresh.read_as_found(groups).try_collect().await.unwrap();
+    assert_eq!(ids(&batches), [0, 1, 2, 0, 1, 2]);
+}
+
+#[tokio::test]
+async fn the_row_groups_say_how_many_rows_there_are() {
+    for (name, claimed) in [("footer-says-no-rows", 0), ("footer-says-more-rows", 9), ("footer-says-minus-one", -1)] {
+        let file = odd(name).await.unwrap();
+        assert_eq!((file.rows(), file.rows_claimed()), (6, Some(claimed)), "{name}");
+        let read = rows(&file, all(&file)).await.unwrap();
+        assert_eq!(read.iter().map(RecordBatch::num_rows).sum::<usize>(), 6, "{name}");
+    }
+    for name in [
+        "group-says-no-rows",
+        "group-says-fewer-rows",
+        "group-says-more-rows",
+        "group-says-fewer-values",
+        "group-says-minus-one",
+        "column-is-short",
+    ] {
+        let read = match odd(name).await {
+            Ok(file) => rows(&file, all(&file)).await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        assert!(matches!(&read, Err(Error::Unreadable { location, .. }) if location == name), "{name}: {read:?}");
+    }
+}
+
+#[tokio::test]
+async fn bounds_without_an_order_mean_nothing() {
+    for (name, holds) in [
+        ("bounds-without-order", false),
+        ("bounds-deprecated", true),
+        ("bounds-deprecated-text", false),
+        ("null-count-is-missing", true),
+        ("text-not-utf8", true),
+    ] {
+        let file = odd(name).await.unwrap();
+        assert_eq!(bounds::bounds_hold(file.metadata(), 0), holds, "{name}");
+        let group = file.row_group_chunks(0).await.unwrap();
+        let statistics = group.metadata.column(0).statistics().cloned();
+        let has_bounds = statistics.as_ref().is_some_and(|statistics| statistics.min_bytes_opt().is_some());
+        assert_eq!(has_bounds, holds && name != "text-not-utf8", "{name}: {statistics:?}");
+        if name.starts_with("bounds") {
+            assert_eq!(statistics.unwrap().null_count_opt(), Some(0), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_codec_that_cannot_be_read_is_named() {
+    let file = odd("lz4-hadoop-many-blocks").await.unwrap();
+    let error = rows(&file, all(&file)).await.unwrap_err().to_string();
+    assert!(error.contains("codec LZ4") && error.contains("LZ4_RAW"), "{error}");
+    let file = odd("lz4-hadoop-one-block").await.unwrap();
+    assert_eq!(rows(&file, all(&file)).await.unwrap()[0].num_rows(), 5);
+}

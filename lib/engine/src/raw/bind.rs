@@ -12,7 +12,8 @@ use futures::{Stream, StreamExt};
 use parquet::arrow::arrow_reader::RowSelection;
 
 use super::{
-    convert::convert,
+    ambiguous,
+    convert::{Fit, convert, fit},
     interval::{OpenFile, RawInput, RawInterval},
 };
 use crate::{
@@ -34,6 +35,8 @@ pub struct BoundInterval {
     schema: SchemaRef,
     epochs: Vec<EpochUnit>,
     in_contract: Vec<bool>,
+    /// Whether a footer's word is proof of a column.
+    trusts_footers: bool,
     /// Per file and schema column: the file's root column.
     roots: Vec<Vec<Option<usize>>>,
 }
@@ -64,7 +67,8 @@ pub struct ScanOptions {
 
 impl BoundInterval {
     /// Matches each file's columns to the table's. A column of the contract is looked for under its source name, any
-    /// other column of the table under its own, if at all. Two raw columns that differ by case only are an error.
+    /// other column of the table under its own, if at all. Two raw columns that differ by case only are an error, and so are
+    /// two fields of a struct where neither is spelled as in the contract.
     pub fn bind(interval: RawInterval, schema: SchemaRef, contract: &Contract) -> Result<Self> {
         // A column of the table that the contract does not name gets values only where the contract lets it grow by itself.
         let grows = contract.new_columns == NewColumns::Evolve;
@@ -79,11 +83,18 @@ impl BoundInterval {
         let mut roots = Vec::with_capacity(interval.files.len());
         for file in &interval.files {
             let root = |(name, _): &(Option<&str>, EpochUnit)| name.map_or(Ok(None), |name| root_of(file, name));
-            roots.push(wanted.iter().map(root).collect::<Result<Vec<_>>>()?);
+            let found = wanted.iter().map(root).collect::<Result<Vec<_>>>()?;
+            ambiguous::check(file, &schema, &found)?;
+            roots.push(found);
         }
         let epochs = wanted.iter().map(|(_, epoch)| *epoch).collect();
         let in_contract = schema.fields().iter().map(|field| contract.column(field.name()).is_some()).collect();
-        Ok(Self { interval, schema, epochs, in_contract, roots })
+        Ok(Self { interval, schema, epochs, in_contract, trusts_footers: true, roots })
+    }
+
+    /// The same, with every value looked at whatever the footers say.
+    pub fn without_proofs(self) -> Self {
+        Self { trusts_footers: false, ..self }
     }
 
     /// The table's columns in the engine's types.
@@ -139,18 +150,22 @@ impl BoundInterval {
         };
         roots.sort_unstable();
         roots.dedup();
-        let takes: Vec<(Arc<Field>, Option<usize>, EpochUnit)> = columns
+        let takes: Vec<Take> = columns
             .iter()
             .map(|column| {
                 let root = self.roots[file][*column];
-                let place = root.and_then(|root| roots.binary_search(&root).ok());
-                (Arc::clone(&self.schema.fields()[*column]), place, self.epochs[*column])
+                Take {
+                    field: Arc::clone(&self.schema.fields()[*column]),
+                    place: root.and_then(|root| roots.binary_search(&root).ok()),
+                    epoch: self.epochs[*column],
+                    proof: self.proof(file, *column),
+                }
             })
             .collect();
         let selected = options.selection.is_some();
         let batch_rows = open.batch_rows(&roots);
         let root_count = roots.len();
-        let stream = open.parquet.read(ReadOptions {
+        let stream = open.parquet.read_as_found(ReadOptions {
             roots,
             row_groups: None,
             selection: options.selection,
@@ -177,8 +192,11 @@ impl BoundInterval {
         })
     }
 
-    /// What a file's footer proves of a column.
+    /// What a file's footer proves of a column. A read that finds otherwise ends with [`Error::Unproven`].
     pub fn proof(&self, file: usize, column: usize) -> ColumnProof {
+        if !self.trusts_footers {
+            return ColumnProof { type_fits: false, no_nulls: false };
+        }
         let open = &self.interval.files[file];
         let field = self.schema.field(column);
         let Some(root) = self.roots[file][column] else {
@@ -215,19 +233,11 @@ impl OpenFile {
     }
 }
 
-/// Types between which no value is lost, whatever it is. Dates and timestamps are not among them: their range is wider
-/// than what readers can represent.
+/// Whether every value fits. Text is taken to be UTF-8, as its type says, and a decimal to have no more digits than its
+/// type: a read finds what is not.
 fn surely_fits(raw: &DataType, declared: &DataType) -> bool {
-    match (raw, declared) {
-        (DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View, DataType::Utf8View)
-        | (DataType::Binary | DataType::LargeBinary | DataType::BinaryView, DataType::BinaryView)
-        | (DataType::Int8 | DataType::Int16 | DataType::UInt8 | DataType::UInt16, DataType::Int32 | DataType::Int64)
-        | (DataType::Int32 | DataType::UInt32, DataType::Int64)
-        | (DataType::Float32, DataType::Float64) => true,
-        (DataType::Dictionary(_, values), declared) => surely_fits(values, declared),
-        (DataType::Timestamp(..) | DataType::Date32, _) => false,
-        (raw, declared) => raw == declared && !declared.is_nested(),
-    }
+    let is_leaf = !raw.is_nested() && !declared.is_nested();
+    is_leaf && (fit(raw, declared) == Fit::Every || (raw == declared && raw.is_decimal()))
 }
 
 fn no_nulls(parquet: &ParquetFile, root: usize) -> bool {
@@ -243,15 +253,20 @@ fn no_nulls(parquet: &ParquetFile, root: usize) -> bool {
             .all(|group| group.column(leaf).statistics().and_then(|statistics| statistics.null_count_opt()) == Some(0))
 }
 
-fn convert_batch(
-    batch: &RecordBatch,
-    takes: &[(Arc<Field>, Option<usize>, EpochUnit)],
-    location: &str,
-) -> Result<RawBatch> {
+/// A column to take from a file's batches.
+struct Take {
+    field: Arc<Field>,
+    /// Its place in the batches; `None` where the file does not have it.
+    place: Option<usize>,
+    epoch: EpochUnit,
+    proof: ColumnProof,
+}
+
+fn convert_batch(batch: &RecordBatch, takes: &[Take], location: &str) -> Result<RawBatch> {
     let mut fields = Vec::with_capacity(takes.len());
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(takes.len());
     let mut failed = Vec::with_capacity(takes.len());
-    for (field, place, epoch) in takes {
+    for Take { field, place, epoch, proof } in takes {
         let (array, failure) = match place {
             Some(place) => {
                 let converted = convert(batch.column(*place), field, *epoch).map_err(|source| {
@@ -261,6 +276,10 @@ fn convert_batch(
             }
             None => (new_null_array(field.data_type(), batch.num_rows()), None),
         };
+        let is_otherwise = (proof.type_fits && failure.is_some()) || (proof.no_nulls && array.logical_null_count() > 0);
+        if is_otherwise {
+            return Err(Error::Unproven { location: location.to_owned(), column: field.name().clone() });
+        }
         fields.push(Arc::new(field.as_ref().clone().with_nullable(true).with_data_type(array.data_type().clone())));
         columns.push(array);
         failed.push(failure);

@@ -1,22 +1,35 @@
-//! Raw values to the types a table declares. What fits without loss is widened; a value that does not fit becomes NULL
-//! and its row is marked, so that it lands in quarantine instead of in the table.
+//! Raw values to the types a table declares, with one meaning of "fits": the value stays what it is. Nothing is rounded,
+//! cut, wrapped or made infinite; only what is finer than a microsecond is left off instants and times. [`table`] says for
+//! each pair of types which values fit. One that does not becomes NULL and its row is marked, so that it lands in quarantine
+//! instead of in the table.
+
+mod numbers;
+mod table;
+mod text;
+mod times;
 
 use std::sync::Arc;
 
 use arrow::{
     array::{
-        Array, ArrayRef, ArrowPrimitiveType, AsArray, FixedSizeBinaryBuilder, GenericListArray, ListArray, MapArray,
-        PrimitiveArray, StructArray, new_null_array,
+        Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, FixedSizeBinaryBuilder, GenericListArray,
+        ListArray, MapArray, PrimitiveArray, StructArray, new_null_array,
     },
     buffer::{BooleanBuffer, NullBuffer, OffsetBuffer},
-    compute::{CastOptions, cast_with_options, kernels::cmp::distinct},
+    compute::{CastOptions, cast_with_options},
     datatypes::{
-        DataType, Date32Type, Date64Type, Field, Float32Type, Float64Type, Int64Type, TimeUnit,
-        TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+        DataType, Date32Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Field, Float16Type,
+        Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Time64MicrosecondType, TimeUnit,
+        TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type, i256,
     },
     error::ArrowError,
 };
 use contract::EpochUnit;
+
+use super::ambiguous::find_field;
+use numbers::has_digits;
+pub use table::{Fit, fit};
+use table::{is_bytes, is_text};
 
 /// A column in its declared type.
 pub struct Converted {
@@ -25,12 +38,6 @@ pub struct Converted {
     /// Set where a value was there and did not fit; `None` when all fitted.
     pub failed: Option<BooleanBuffer>,
 }
-
-/// 0001-01-01T00:00:00Z and 9999-12-31T23:59:59.999999Z: what every reader of the table can represent.
-const TIMESTAMP_MICROS_MIN: i64 = -62_135_596_800_000_000;
-const TIMESTAMP_MICROS_MAX: i64 = 253_402_300_799_999_999;
-const DATE_DAYS_MIN: i32 = -719_162;
-const DATE_DAYS_MAX: i32 = 2_932_896;
 
 /// Converts a raw column to `field`'s type. Integers that fill a timestamp count `epoch` units since 1970.
 pub fn convert(array: &ArrayRef, field: &Field, epoch: EpochUnit) -> Result<Converted, ArrowError> {
@@ -44,7 +51,10 @@ pub fn convert(array: &ArrayRef, field: &Field, epoch: EpochUnit) -> Result<Conv
             let mut failed = None;
             let mut children = Vec::with_capacity(fields.len());
             for child_field in fields {
-                let child = match find_field(source, child_field.name()) {
+                let found = find_field(&source.column_names(), child_field.name()).map_err(|alike| {
+                    ArrowError::SchemaError(format!("fields {} differ by case only", alike.join(" and ")))
+                })?;
+                let child = match found {
                     Some(index) => convert(source.column(index), child_field, epoch)?,
                     None => Converted { array: new_null_array(child_field.data_type(), source.len()), failed: None },
                 };
@@ -148,43 +158,189 @@ fn rebuild_map_without(
 
 fn convert_leaf(array: &ArrayRef, target: &DataType, epoch: EpochUnit) -> Result<Converted, ArrowError> {
     let converted: ArrayRef = match (array.data_type(), target) {
-        (from, DataType::Timestamp(TimeUnit::Microsecond, zone)) => {
-            let micros = match from {
-                DataType::Timestamp(unit, _) => timestamp_micros(array, *unit),
-                _ if from.is_integer() => epoch_micros(&cast(array, &DataType::Int64)?, epoch),
-                _ if from.is_floating() => fractional_micros(&cast(array, &DataType::Float64)?, epoch),
-                _ if is_text(from) || matches!(from, DataType::Date32 | DataType::Date64) => {
-                    let parsed = cast(array, &DataType::Timestamp(TimeUnit::Microsecond, zone.clone()))?;
-                    in_range(parsed.as_primitive::<TimestampMicrosecondType>())
-                }
-                _ => return Ok(nothing_fits(array, target)),
-            };
-            Arc::new(micros.with_timezone_opt(zone.clone()))
-        }
-        (DataType::Date32, DataType::Date32) => dates_in_range(array.as_primitive::<Date32Type>()),
-        (DataType::Date64, DataType::Date32) => {
-            let days: PrimitiveArray<Date32Type> = array
-                .as_primitive::<Date64Type>()
-                .unary_opt(|millis| i32::try_from(millis.div_euclid(86_400_000)).ok());
-            dates_in_range(&days)
-        }
-        (from, DataType::Date32) if is_text(from) => dates_in_range(cast(array, target)?.as_primitive::<Date32Type>()),
-        (DataType::Timestamp(..), DataType::Date32) => exactly(array, target)?,
-        (from, to) if from == to => Arc::clone(array),
-        (from, to) if is_text(from) && (is_text(to) || is_bytes(to)) => cast(array, to)?,
-        (from, to) if is_bytes(from) && (is_text(to) || is_bytes(to)) => cast(array, to)?,
-        (DataType::FixedSizeBinary(_), to) if is_bytes(to) => cast(array, to)?,
-        (from, DataType::FixedSizeBinary(16)) if is_text(from) => uuids(&cast(array, &DataType::Utf8View)?)?,
-        (from, DataType::FixedSizeBinary(width)) if is_bytes(from) => {
-            fixed(&cast(array, &DataType::BinaryView)?, *width)?
-        }
-        (DataType::Time32(_) | DataType::Time64(_), DataType::Time64(_)) => cast(array, target)?,
-        (from, to) if is_text(from) && !to.is_nested() => cast(array, to)?,
-        (from, to) if from.is_numeric() && to.is_numeric() => exactly(array, to)?,
         (DataType::Null, to) => new_null_array(to, array.len()),
-        _ => return Ok(nothing_fits(array, target)),
+        (from, to) if from == to && fit(from, to) == Fit::Every => Arc::clone(array),
+        (from, to) if is_text(from) => from_text(&cast(array, &DataType::Utf8View)?, to)?,
+        (from, to) if is_bytes(from) => from_bytes(&cast(array, &DataType::BinaryView)?, to)?,
+        (DataType::FixedSizeBinary(_), DataType::BinaryView) => cast(array, target)?,
+        (from, to) if from.is_integer() => from_integers(array, to, epoch)?,
+        (from, to) if from.is_floating() => from_floats(array, to, epoch)?,
+        (from, to) if from.is_decimal() => from_decimals(array, to)?,
+        (DataType::Date32 | DataType::Date64, DataType::Date32) => Arc::new(times::dates(array)),
+        (DataType::Date32 | DataType::Date64, DataType::Timestamp(TimeUnit::Microsecond, zone)) => {
+            Arc::new(times::days_as_instants(array).with_timezone_opt(zone.clone()))
+        }
+        (DataType::Time32(_) | DataType::Time64(_), DataType::Time64(TimeUnit::Microsecond)) => {
+            Arc::new(times::times(array))
+        }
+        (DataType::Timestamp(unit, _), DataType::Timestamp(TimeUnit::Microsecond, zone)) => {
+            Arc::new(times::instants(array, *unit).with_timezone_opt(zone.clone()))
+        }
+        (DataType::Timestamp(unit, _), DataType::Date32) => Arc::new(times::midnights(array, *unit)),
+        (_, to) => new_null_array(to, array.len()),
     };
     Ok(Converted { failed: newly_null(array, &converted), array: without_negative_zero(converted) })
+}
+
+fn from_text(array: &ArrayRef, target: &DataType) -> Result<ArrayRef, ArrowError> {
+    fn parsed<T: ArrowPrimitiveType>(array: &ArrayRef, parse: impl Fn(&str) -> Option<T::Native>) -> PrimitiveArray<T> {
+        array.as_string_view().iter().map(|text| text.and_then(&parse)).collect()
+    }
+    let narrow = |text: &str| text::integer(text).and_then(|number| i32::try_from(number).ok());
+    let long = |text: &str| text::integer(text).and_then(|number| i64::try_from(number).ok());
+    Ok(match target {
+        DataType::Boolean => {
+            Arc::new(array.as_string_view().iter().map(|text| text.and_then(text::boolean)).collect::<BooleanArray>())
+        }
+        DataType::Int32 => Arc::new(parsed::<Int32Type>(array, narrow)),
+        DataType::Int64 => Arc::new(parsed::<Int64Type>(array, long)),
+        DataType::Float32 => Arc::new(parsed::<Float32Type>(array, text::float)),
+        DataType::Float64 => Arc::new(parsed::<Float64Type>(array, text::float)),
+        DataType::Decimal128(precision, scale) => {
+            let parse = |text: &str| text::decimal(text, *scale).filter(|value| has_digits(*value, *precision));
+            Arc::new(parsed::<Decimal128Type>(array, parse).with_precision_and_scale(*precision, *scale)?)
+        }
+        DataType::Date32 => Arc::new(parsed::<Date32Type>(array, text::date)),
+        DataType::Time64(TimeUnit::Microsecond) => Arc::new(parsed::<Time64MicrosecondType>(array, text::time)),
+        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+            Arc::new(parsed::<TimestampMicrosecondType>(array, text::instant).with_timezone_opt(zone.clone()))
+        }
+        DataType::Utf8View => Arc::clone(array),
+        DataType::BinaryView => cast(array, target)?,
+        DataType::FixedSizeBinary(16) => uuids(array)?,
+        DataType::FixedSizeBinary(width) => fixed(&cast(array, &DataType::BinaryView)?, *width)?,
+        _ => new_null_array(target, array.len()),
+    })
+}
+
+fn from_bytes(array: &ArrayRef, target: &DataType) -> Result<ArrayRef, ArrowError> {
+    Ok(match target {
+        DataType::BinaryView => Arc::clone(array),
+        // Where a value is not UTF-8, NULL.
+        DataType::Utf8View => cast(array, target)?,
+        DataType::FixedSizeBinary(width) => fixed(array, *width)?,
+        _ => new_null_array(target, array.len()),
+    })
+}
+
+fn from_integers(array: &ArrayRef, target: &DataType, epoch: EpochUnit) -> Result<ArrayRef, ArrowError> {
+    fn each<T: ArrowPrimitiveType>(array: &ArrayRef, convert: impl Fn(i128) -> Option<T::Native>) -> PrimitiveArray<T> {
+        macro_rules! of {
+            ($kind:ty) => {
+                array.as_primitive::<$kind>().unary_opt(|value| convert(value.into()))
+            };
+        }
+        match array.data_type() {
+            DataType::Int8 => of!(Int8Type),
+            DataType::Int16 => of!(Int16Type),
+            DataType::Int32 => of!(Int32Type),
+            DataType::Int64 => of!(Int64Type),
+            DataType::UInt8 => of!(UInt8Type),
+            DataType::UInt16 => of!(UInt16Type),
+            DataType::UInt32 => of!(UInt32Type),
+            DataType::UInt64 => of!(UInt64Type),
+            other => unreachable!("{other} is no integer"),
+        }
+    }
+    Ok(match target {
+        wide if fit(array.data_type(), wide) == Fit::Every => cast(array, wide)?,
+        DataType::Int32 => Arc::new(each::<Int32Type>(array, |value| i32::try_from(value).ok())),
+        DataType::Int64 => Arc::new(each::<Int64Type>(array, |value| i64::try_from(value).ok())),
+        DataType::Float32 => Arc::new(each::<Float32Type>(array, numbers::integer_as_float)),
+        DataType::Float64 => Arc::new(each::<Float64Type>(array, numbers::integer_as_float)),
+        DataType::Decimal128(precision, scale) => {
+            let convert =
+                |value| numbers::integer_as_decimal(value, *scale).filter(|value| has_digits(*value, *precision));
+            Arc::new(each::<Decimal128Type>(array, convert).with_precision_and_scale(*precision, *scale)?)
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+            let instants = each::<TimestampMicrosecondType>(array, |value| times::since_epoch(value, epoch));
+            Arc::new(instants.with_timezone_opt(zone.clone()))
+        }
+        _ => new_null_array(target, array.len()),
+    })
+}
+
+fn from_floats(array: &ArrayRef, target: &DataType, epoch: EpochUnit) -> Result<ArrayRef, ArrowError> {
+    fn each<T: ArrowPrimitiveType>(array: &ArrayRef, convert: impl Fn(f64) -> Option<T::Native>) -> PrimitiveArray<T> {
+        match array.data_type() {
+            DataType::Float16 => array.as_primitive::<Float16Type>().unary_opt(|value| convert(value.into())),
+            DataType::Float32 => array.as_primitive::<Float32Type>().unary_opt(|value| convert(value.into())),
+            _ => array.as_primitive::<Float64Type>().unary_opt(convert),
+        }
+    }
+    Ok(match target {
+        DataType::Int32 => Arc::new(each::<Int32Type>(array, |value| i32::try_from(numbers::whole(value)?).ok())),
+        DataType::Int64 => Arc::new(each::<Int64Type>(array, |value| i64::try_from(numbers::whole(value)?).ok())),
+        DataType::Float32 => Arc::new(each::<Float32Type>(array, numbers::float_as_float)),
+        DataType::Float64 => Arc::new(each::<Float64Type>(array, Some)),
+        DataType::Decimal128(precision, scale) => {
+            let is_double = array.data_type() == &DataType::Float64;
+            let convert = |value: f64| {
+                let unscaled = if is_double {
+                    numbers::float_as_decimal(value, *scale)
+                } else {
+                    numbers::float_as_decimal(numbers::float_as_float::<f32>(value)?, *scale)
+                };
+                unscaled.filter(|value| has_digits(*value, *precision))
+            };
+            Arc::new(each::<Decimal128Type>(array, convert).with_precision_and_scale(*precision, *scale)?)
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+            let instants = each::<TimestampMicrosecondType>(array, |value| times::fraction_since_epoch(value, epoch));
+            Arc::new(instants.with_timezone_opt(zone.clone()))
+        }
+        _ => new_null_array(target, array.len()),
+    })
+}
+
+fn from_decimals(array: &ArrayRef, target: &DataType) -> Result<ArrayRef, ArrowError> {
+    fn each<T: ArrowPrimitiveType>(
+        array: &ArrayRef,
+        convert: impl Fn(i256, i8) -> Option<T::Native>,
+    ) -> PrimitiveArray<T> {
+        match array.data_type() {
+            DataType::Decimal32(_, scale) => {
+                array.as_primitive::<Decimal32Type>().unary_opt(|value| convert(i256::from_i128(value.into()), *scale))
+            }
+            DataType::Decimal64(_, scale) => {
+                array.as_primitive::<Decimal64Type>().unary_opt(|value| convert(i256::from_i128(value.into()), *scale))
+            }
+            DataType::Decimal128(_, scale) => {
+                array.as_primitive::<Decimal128Type>().unary_opt(|value| convert(i256::from_i128(value), *scale))
+            }
+            DataType::Decimal256(_, scale) => {
+                array.as_primitive::<Decimal256Type>().unary_opt(|value| convert(value, *scale))
+            }
+            other => unreachable!("{other} is no decimal"),
+        }
+    }
+    let whole = numbers::decimal_as_integer;
+    Ok(match target {
+        DataType::Int32 => Arc::new(each::<Int32Type>(array, |value, scale| i32::try_from(whole(value, scale)?).ok())),
+        DataType::Int64 => Arc::new(each::<Int64Type>(array, |value, scale| i64::try_from(whole(value, scale)?).ok())),
+        DataType::Float32 => Arc::new(each::<Float32Type>(array, numbers::decimal_as_float)),
+        DataType::Float64 => Arc::new(each::<Float64Type>(array, numbers::decimal_as_float)),
+        DataType::Decimal128(precision, scale) => match array.data_type() {
+            // The digits of the file are held to its own precision too: a column may hold more than it says.
+            DataType::Decimal128(_, same) if same == scale => {
+                let within = |value: &i128| has_digits(*value, *precision);
+                let decimals = array.as_primitive::<Decimal128Type>();
+                let decimals = if decimals.values().iter().all(within) {
+                    decimals.clone()
+                } else {
+                    decimals.unary_opt::<_, Decimal128Type>(|value| Some(value).filter(within))
+                };
+                Arc::new(decimals.with_precision_and_scale(*precision, *scale)?)
+            }
+            _ => {
+                let convert =
+                    |value, from| numbers::rescaled(value, from, *scale).filter(|v| has_digits(*v, *precision));
+                Arc::new(each::<Decimal128Type>(array, convert).with_precision_and_scale(*precision, *scale)?)
+            }
+        },
+        _ => new_null_array(target, array.len()),
+    })
 }
 
 /// −0 and 0 are one value; the table has 0.
@@ -205,87 +361,6 @@ fn without_negative_zero(array: ArrayRef) -> ArrayRef {
         _ => {}
     }
     array
-}
-
-/// Numbers that come back as they were when cast there and back.
-fn exactly(array: &ArrayRef, target: &DataType) -> Result<ArrayRef, ArrowError> {
-    let there = cast(array, target)?;
-    let back = cast(&there, array.data_type())?;
-    let differs = distinct(&back, array)?;
-    if differs.true_count() == 0 {
-        return Ok(there);
-    }
-    let differs = if array.data_type().is_floating() {
-        ignoring_zero_sign(array, &back, differs.values())?
-    } else {
-        differs.values().clone()
-    };
-    arrow::compute::nullif(&there, &arrow::array::BooleanArray::new(differs, None))
-}
-
-/// Of the rows that differ, those that differ by more than the sign of a zero.
-fn ignoring_zero_sign(array: &ArrayRef, back: &ArrayRef, differs: &BooleanBuffer) -> Result<BooleanBuffer, ArrowError> {
-    let (a, b) = (cast(array, &DataType::Float64)?, cast(back, &DataType::Float64)?);
-    let (a, b) = (a.as_primitive::<Float64Type>(), b.as_primitive::<Float64Type>());
-    Ok(BooleanBuffer::collect_bool(differs.len(), |i| {
-        differs.value(i) && !(a.is_valid(i) && b.is_valid(i) && a.value(i) == 0.0 && b.value(i) == 0.0)
-    }))
-}
-
-fn timestamp_micros(array: &ArrayRef, unit: TimeUnit) -> PrimitiveArray<TimestampMicrosecondType> {
-    fn scaled<T: ArrowPrimitiveType<Native = i64>>(
-        array: &ArrayRef,
-        scale: impl Fn(i64) -> Option<i64>,
-    ) -> PrimitiveArray<TimestampMicrosecondType> {
-        array.as_primitive::<T>().unary_opt(|value| scale(value).filter(|micros| representable(*micros)))
-    }
-    match unit {
-        TimeUnit::Second => scaled::<TimestampSecondType>(array, |value| value.checked_mul(1_000_000)),
-        TimeUnit::Millisecond => scaled::<TimestampMillisecondType>(array, |value| value.checked_mul(1_000)),
-        TimeUnit::Microsecond => in_range(array.as_primitive::<TimestampMicrosecondType>()),
-        TimeUnit::Nanosecond => scaled::<TimestampNanosecondType>(array, |value| Some(value.div_euclid(1_000))),
-    }
-}
-
-fn in_range(array: &PrimitiveArray<TimestampMicrosecondType>) -> PrimitiveArray<TimestampMicrosecondType> {
-    if array.values().iter().all(|micros| representable(*micros)) {
-        return array.clone();
-    }
-    array.unary_opt(|micros| Some(micros).filter(|micros| representable(*micros)))
-}
-
-fn representable(micros: i64) -> bool {
-    (TIMESTAMP_MICROS_MIN..=TIMESTAMP_MICROS_MAX).contains(&micros)
-}
-
-fn dates_in_range(array: &PrimitiveArray<Date32Type>) -> ArrayRef {
-    let days: PrimitiveArray<Date32Type> =
-        array.unary_opt(|days| Some(days).filter(|days| (DATE_DAYS_MIN..=DATE_DAYS_MAX).contains(days)));
-    Arc::new(days)
-}
-
-fn epoch_micros(array: &ArrayRef, epoch: EpochUnit) -> PrimitiveArray<TimestampMicrosecondType> {
-    array.as_primitive::<Int64Type>().unary_opt(|value| {
-        let micros = match epoch {
-            EpochUnit::Nanoseconds => Some(value.div_euclid(1_000)),
-            _ => value.checked_mul(epoch.micros()),
-        };
-        micros.filter(|micros| representable(*micros))
-    })
-}
-
-fn fractional_micros(array: &ArrayRef, epoch: EpochUnit) -> PrimitiveArray<TimestampMicrosecondType> {
-    let scale = match epoch {
-        EpochUnit::Nanoseconds => 1e-3,
-        EpochUnit::Microseconds => 1.0,
-        EpochUnit::Milliseconds => 1e3,
-        EpochUnit::Seconds => 1e6,
-    };
-    array.as_primitive::<Float64Type>().unary_opt(|value| {
-        let micros = (value * scale).round();
-        #[expect(clippy::cast_possible_truncation, reason = "checked against the representable range first")]
-        (micros >= TIMESTAMP_MICROS_MIN as f64 && micros <= TIMESTAMP_MICROS_MAX as f64).then_some(micros as i64)
-    })
 }
 
 fn uuids(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
@@ -314,32 +389,9 @@ fn cast(array: &dyn Array, to: &DataType) -> Result<ArrayRef, ArrowError> {
     cast_with_options(array, to, &CastOptions { safe: true, ..CastOptions::default() })
 }
 
-fn is_text(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
-}
-
-fn is_bytes(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
-}
-
-/// The struct's field of that name: exactly, else the only one that differs by case alone.
-fn find_field(array: &StructArray, name: &str) -> Option<usize> {
-    let names = array.column_names();
-    names.iter().position(|candidate| *candidate == name).or_else(|| {
-        let lower = name.to_lowercase();
-        let mut alike = names.iter().enumerate().filter(|(_, candidate)| candidate.to_lowercase() == lower);
-        alike.next().filter(|_| alike.next().is_none()).map(|(index, _)| index)
-    })
-}
-
 /// Fields that may hold the NULLs of rows that did not fit; those rows never reach the table.
 fn relaxed(fields: &arrow::datatypes::Fields) -> arrow::datatypes::Fields {
     fields.iter().map(|field| Arc::new(field.as_ref().clone().with_nullable(true))).collect()
-}
-
-fn nothing_fits(array: &ArrayRef, target: &DataType) -> Converted {
-    let converted = new_null_array(target, array.len());
-    Converted { failed: newly_null(array, &converted), array: converted }
 }
 
 fn newly_null(before: &ArrayRef, after: &ArrayRef) -> Option<BooleanBuffer> {
@@ -386,3 +438,6 @@ fn rows_of_elements(offsets: &OffsetBuffer<i32>, elements: &BooleanBuffer) -> Bo
         (start..end).any(|index| usize::try_from(index).is_ok_and(|index| elements.value(index)))
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,11 @@ use jiff::Timestamp;
 use lake::{Storage, spec};
 use parquet::file::statistics::Statistics;
 
-use crate::{Error, Result, parquet_file::ParquetFile, types::iceberg_type};
+use crate::{
+    Error, Result,
+    parquet_file::{ParquetFile, bounds::bounds_hold},
+    types::iceberg_type,
+};
 
 /// Columns that quarantine adds to rows: they are no part of the data when repaired rows are taken in.
 pub const QUARANTINE_PREFIX: &str = "_etl_";
@@ -51,11 +55,13 @@ pub struct NewColumn {
 }
 
 /// An open interval.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct RawInterval {
     pub(super) files: Vec<OpenFile>,
     /// Objects left out because they cannot be read.
     pub unreadable: Vec<UnreadableFile>,
+    /// Objects whose footer contradicts itself, in words; they are read all the same.
+    pub contradictions: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -80,10 +86,13 @@ impl RawInterval {
             .buffered(OPEN_CONCURRENCY)
             .collect()
             .await;
-        let mut interval = Self { files: Vec::with_capacity(inputs.len()), unreadable: Vec::new() };
+        let mut interval = Self::default();
         for outcome in opened {
             match outcome? {
-                Ok(file) => interval.files.push(file),
+                Ok(file) => {
+                    interval.contradictions.extend(file.contradiction());
+                    interval.files.push(file);
+                }
                 Err(unreadable) => interval.unreadable.push(unreadable),
             }
         }
@@ -127,6 +136,9 @@ impl RawInterval {
         let metadata = file.parquet.metadata();
         let leaves = metadata.file_metadata().schema_descr();
         let leaf = (0..leaves.num_columns()).find(|leaf| leaves.column(*leaf).path().string() == *field.name())?;
+        if !bounds_hold(metadata, leaf) {
+            return None;
+        }
         let mut range: Option<(i64, i64)> = None;
         for group in metadata.row_groups() {
             let Some(Statistics::Int64(statistics)) = group.column(leaf).statistics() else { return None };
@@ -178,6 +190,17 @@ impl RawInterval {
             }
         }
         order.into_iter().filter_map(|lower| found.remove(&lower)).collect()
+    }
+}
+
+impl OpenFile {
+    fn contradiction(&self) -> Option<String> {
+        let claimed = self.parquet.rows_claimed()?;
+        let rows = self.parquet.rows();
+        Some(format!(
+            "{} has {claimed} rows by its footer, and its row groups have {rows}: these were read",
+            self.input.location
+        ))
     }
 }
 

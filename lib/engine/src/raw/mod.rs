@@ -1,5 +1,6 @@
 //! The raw interval of a run: files of many writers, read as one schema with every row's source file and number.
 
+mod ambiguous;
 mod bind;
 mod convert;
 
