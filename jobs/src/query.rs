@@ -2,6 +2,7 @@
 
 mod json;
 mod output;
+mod showable;
 mod time_travel;
 
 use std::{collections::BTreeMap, sync::Arc};

@@ -7,6 +7,7 @@ use arrow::{
     util::display::{ArrayFormatter, FormatOptions},
 };
 
+use super::showable;
 use crate::{
     error::{JobError, Kind, Result},
     screen::Screen,
@@ -52,6 +53,10 @@ impl<'a> RowWriter<'a> {
     /// Takes a batch.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.rows += batch.num_rows();
+        if self.form == RowForm::Json {
+            // Arrow's JSON would have words of its own in the place of such a value.
+            showable::check(batch)?;
+        }
         match self.form {
             RowForm::Json => {
                 let lines = super::json::lines(batch).map_err(unwritable)?;
