@@ -113,6 +113,15 @@ impl Init {
             None => template::table_name(root)?,
         };
         let guessed = guess::contract(&table, &observed);
+        if guessed.contract.columns.is_empty() {
+            let left_out: Vec<_> = guessed.notes.values().flatten().filter(|note| note.contains("left out")).collect();
+            let why = left_out.first().map_or("the files have no columns", |note| note.as_str());
+            return Err(JobError::new(
+                Kind::Failed,
+                format!("no column of the files below {root} can be in a table: {why}"),
+            )
+            .with_help("write the contract by hand, or name a folder with other files"));
+        }
         let contract = contract::render(&guessed.contract, &guessed.notes);
         let name = table.name();
         let files = vec![

@@ -1,6 +1,6 @@
 //! A contract guessed from what raw files show. Pure; every guess is marked, for somebody to confirm.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use contract::{
     Column, Contract, Direction, EpochUnit, MergeMode, NewColumns, Nulls, OrderTerm, PartitionField, PrimitiveType,
@@ -28,10 +28,19 @@ pub struct Guessed {
 /// Guesses.
 pub fn contract(table: &TableName, observed: &Observed) -> Guessed {
     let mut notes: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut columns = Vec::new();
+    let mut columns: Vec<Column> = Vec::new();
     for seen in &observed.columns {
         match column(seen, observed) {
             Some((column, note)) => {
+                let left_out = match alike(&columns, &column.name) {
+                    Some(other) => Some(format!("it differs from {other} by case only, and raw columns go by name")),
+                    None => refused(table, &column),
+                };
+                if let Some(why) = left_out {
+                    let line = format!("guess: column {} is left out: {why}", short(&column.name));
+                    notes.entry(String::new()).or_default().push(line);
+                    continue;
+                }
                 notes.insert(column.name.clone(), note);
                 columns.push(column);
             }
@@ -60,29 +69,58 @@ pub fn contract(table: &TableName, observed: &Observed) -> Guessed {
     let partition: Vec<_> =
         event_time.iter().map(|column| PartitionField { column: column.clone(), transform: Transform::Day }).collect();
     let contract = Contract {
+        partition_fixed_per_key: !partition.is_empty() && partition.iter().all(|field| key.contains(&field.column)),
+        key,
+        event_time,
+        partition,
+        winner_order,
+        tenant,
+        ..of_columns(table, columns)
+    };
+    Guessed { contract, notes, summary }
+}
+
+/// A contract of columns and nothing else.
+fn of_columns(table: &TableName, columns: Vec<Column>) -> Contract {
+    Contract {
         id: table.to_string(),
         version: "0.1.0".to_owned(),
         table: table.clone(),
         description: None,
-        partition_fixed_per_key: !partition.is_empty() && partition.iter().all(|field| key.contains(&field.column)),
+        partition_fixed_per_key: false,
         columns,
-        key,
-        event_time,
-        partition,
+        key: Vec::new(),
+        event_time: None,
+        partition: Vec::new(),
         sort_order: Vec::new(),
-        winner_order,
+        winner_order: Vec::new(),
         checks: Vec::new(),
         thresholds: Thresholds::default(),
         new_columns: NewColumns::Discard,
         delete_marker: None,
         lateness: None,
-        tenant,
+        tenant: None,
         merge_mode: MergeMode::Auto,
         target_file_bytes: TARGET_FILE_BYTES,
         table_properties: Vec::new(),
         tiering: Tiering::default(),
-    };
-    Guessed { contract, notes, summary }
+    }
+}
+
+/// The column that a name differs from by case only, or not at all.
+fn alike<'c>(columns: &'c [Column], name: &str) -> Option<&'c str> {
+    let lower = name.to_lowercase();
+    columns.iter().map(|column| column.name.as_str()).find(|other| other.to_lowercase() == lower)
+}
+
+/// Why a contract with this column alone would fail its own check, if it would.
+fn refused(table: &TableName, column: &Column) -> Option<String> {
+    let text = contract::render(&of_columns(table, vec![column.clone()]), &BTreeMap::new());
+    match Contract::parse(Path::new(""), &text) {
+        Ok(_) => None,
+        Err(contract::Error::Document { message, .. }) => Some(message),
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 fn column(seen: &ObservedColumn, observed: &Observed) -> Option<(Column, Vec<String>)> {
@@ -94,7 +132,7 @@ fn column(seen: &ObservedColumn, observed: &Observed) -> Option<(Column, Vec<Str
         epoch_unit = unit;
         note.push("guess: the numbers are instants, by name and size".to_owned());
     }
-    let required = seen.nulls == Some(0) && seen.files == observed.files;
+    let required = seen.nulls == Some(0) && seen.files == observed.files && observed.rows > 0;
     note.push(match (seen.nulls, required) {
         (_, true) => format!("guess: required, since none of {} rows is NULL", observed.rows),
         (Some(nulls), _) => format!("seen: {nulls} NULLs in {} of {} files", seen.files, observed.files),

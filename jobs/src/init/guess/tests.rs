@@ -150,3 +150,43 @@ fn without_ids_there_is_no_key() {
     no event time found: the table is not partitioned
     ");
 }
+
+#[test]
+fn nothing_is_claimed_of_nulls_that_nobody_counted() {
+    let columns = || vec![ObservedColumn { nulls: None, ..seen("a", PrimitiveType::Long, 0, None) }];
+    let table: TableName = "curated.telemetry".parse().unwrap();
+    assert!(!contract(&table, &observed(columns(), &[])).contract.columns[0].required);
+    // Of no rows none is NULL, and that says nothing.
+    let empty = Observed { rows: 0, ..observed(vec![seen("a", PrimitiveType::Long, 0, None)], &[]) };
+    assert!(!contract(&table, &empty).contract.columns[0].required);
+}
+
+#[test]
+fn a_contract_passes_its_own_check() {
+    use PrimitiveType as P;
+    let table: TableName = "curated.telemetry".parse().unwrap();
+    let names = [
+        "device",
+        "Device",
+        "DEVICE",
+        "",
+        "größe",
+        "GRÖSSE",
+        "GRÖßE",
+        "two words",
+        "a.b",
+        "select",
+        "1st",
+        "x\ty",
+        "'",
+        "#",
+    ];
+    let columns = names.map(|name| seen(name, P::Long, 0, None)).to_vec();
+    let guessed = contract(&table, &observed(columns, &[]));
+    let text = contract::render(&guessed.contract, &guessed.notes);
+    let parsed = Contract::parse(Path::new("a.odcs.yaml"), &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    assert_eq!(parsed[0].columns, guessed.contract.columns);
+    let kept: Vec<&str> = guessed.contract.columns.iter().map(|column| column.name.as_str()).collect();
+    assert!(kept.starts_with(&["device"]) && !kept.contains(&"Device") && !kept.contains(&"GRÖßE"), "{kept:?}");
+    assert!(text.contains("column Device is left out: it differs from device by case only"), "{text}");
+}
