@@ -19,6 +19,7 @@ mod merges;
 mod model;
 mod names;
 mod noise;
+mod odd_parquet;
 mod odd_tables;
 mod property;
 mod proxy;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
     for share in 0..property::TRIALS {
         trials.push(trial(Tier::Local, format!("local::property-{share}"), move || property::run(share)));
     }
+    trials.push(trial(Tier::Local, "local::odd-parquet".to_owned(), odd_parquet::run));
     trials.push(trial(Tier::Local, "local::statement-random".to_owned(), statement::run));
     trials.push(trial(Tier::Local, "local::statement-beside-another".to_owned(), statement::beside_another));
     for fault in ["before", "after", "stop"] {
