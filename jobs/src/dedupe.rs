@@ -104,6 +104,7 @@ impl Dedupe {
         report.warnings = warnings;
         report.interval = source.interval();
         if let DedupePlan::Run(plan) = &plan {
+            report.warnings.extend(plan.absent_columns.iter().map(ToString::to_string));
             refuse_archived(job, plan, &archived).await?;
         }
         if job.program.globals.dry_run {
@@ -121,7 +122,7 @@ impl Dedupe {
             DedupePlan::Refused { refusal, reasons } => {
                 let kind = match refusal {
                     Refusal::TooManyFiles | Refusal::CountsTwice => Kind::Failed,
-                    Refusal::UnknownColumns => Kind::Gate,
+                    Refusal::UnknownColumns | Refusal::UnknownSource => Kind::Gate,
                 };
                 Err(JobError::new(kind, reasons.join("; ")))
             }

@@ -1,14 +1,20 @@
 //! What the plan of a run is made from: the raw files as they are now, and what the table says of earlier runs.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    iter,
+};
 
-use contract::Contract;
+use contract::{Column, Contract};
 use engine::observe::{FileToObserve, Footer, footers};
-use lake::{Table, raw::RawTemplate};
+use lake::{DataFileEntry, Table, raw::RawTemplate};
 use plan::{
     Interval,
-    columns::UnknownColumn,
-    dedupe::{Facts, RawFile, Request, TableFacts, TargetFile},
+    columns::{
+        UnknownColumn,
+        absent::{ContractColumns, RawColumns},
+    },
+    dedupe::{DedupePlan, Facts, RawFile, Request, TableFacts, TargetFile, decide},
     parse_time,
 };
 
@@ -74,20 +80,26 @@ impl<'a> Source<'a> {
         let Listed { mut files, settled, seen, left_out, mut warnings } = self.list(&memory).await?;
         let to_look_at: Vec<_> = files.iter().map(to_observe).collect();
         // A file that cannot be read is set aside by the run itself, which quarantines it with the reason.
-        let footers = footers(&lake.storage, &to_look_at, self.event_time().as_deref()).await;
+        let footers = footers(&lake.storage, &to_look_at, &self.event_time()).await;
         let is_archived =
             |footer: &engine::Result<Footer>| matches!(footer, Err(engine::Error::Lake(lake::Error::Archived { .. })));
         let archived = files.iter().zip(&footers).filter(|(_, footer)| is_archived(footer));
         let mut archived: HashSet<_> = archived.map(|(file, _)| file.key.clone()).collect();
         let footers: Vec<_> = footers.into_iter().map(|footer| footer.ok()).collect();
         for (file, footer) in files.iter_mut().zip(&footers) {
-            file.rows = footer.as_ref().map(|footer| footer.rows);
-            file.event_time = footer.as_ref().and_then(|footer| footer.event_time);
+            let Some(footer) = footer else { continue };
+            file.rows = Some(footer.rows);
+            file.event_time = footer.event_time;
         }
+        let columns = columns(&files, &footers);
         if matches!(self.what, What::Pending) {
             warnings.extend(self.leave_archived(&mut files, &mut archived, &memory));
         }
-        let facts = Facts {
+        let live = match &table {
+            Some(table) => live_files(table).await?,
+            None => Vec::new(),
+        };
+        let mut facts = Facts {
             table: self.table.name.clone(),
             request: match self.what {
                 What::Interval(interval) => Request::Interval(interval),
@@ -108,11 +120,17 @@ impl<'a> Source<'a> {
             forgotten: memory.forgotten,
             new_columns: self.contract.new_columns,
             unknown_columns: self.unknown_columns(footers.iter().flatten()),
-            target_files: match &table {
-                Some(table) => self.target_files(table).await?,
-                None => Vec::new(),
+            contract_columns: ContractColumns {
+                columns: self.contract.columns.clone(),
+                policy: self.contract.absent_columns,
+                with_values: table.as_ref().map_or_else(Vec::new, |table| self.with_values(table, &live)),
             },
+            column_sets: Vec::new(),
+            target_files: table.as_ref().map_or_else(Vec::new, |table| self.target_files(table, &live)),
         };
+        if let DedupePlan::Run(plan) = decide(&facts) {
+            facts.column_sets = column_sets(&plan.files, &columns);
+        }
         Ok((facts, archived, warnings))
     }
 
@@ -123,19 +141,17 @@ impl<'a> Source<'a> {
         Ok(())
     }
 
-    /// The raw column that holds the event time.
-    fn event_time(&self) -> Option<String> {
-        let column = self.contract.column(self.contract.event_time.as_deref()?)?;
-        Some(column.source.clone().unwrap_or_else(|| column.name.clone()))
+    /// Names that the raw column with the event time may have, the first of them first.
+    fn event_time(&self) -> Vec<&str> {
+        let column = self.contract.event_time.as_deref().and_then(|name| self.contract.column(name));
+        column.map_or_else(Vec::new, |column| column.raw_names(&self.contract.columns).collect())
     }
 
     fn unknown_columns<'f>(&self, footers: impl Iterator<Item = &'f Footer>) -> Vec<UnknownColumn> {
         let known = |name: &str| {
             self.contract.columns.iter().any(|column| {
-                [Some(&column.name), column.source.as_ref()]
-                    .into_iter()
-                    .flatten()
-                    .any(|own| own.eq_ignore_ascii_case(name))
+                let names = iter::once(&column.name).chain(&column.source).chain(&column.renamed_from);
+                names.into_iter().any(|own| own.to_lowercase() == name.to_lowercase())
             })
         };
         let mut unknown: BTreeMap<String, UnknownColumn> = BTreeMap::new();
@@ -157,12 +173,24 @@ impl<'a> Source<'a> {
         unknown.into_values().collect()
     }
 
-    async fn target_files(&self, table: &Table) -> Result<Vec<TargetFile>> {
-        let Some(snapshot) = table.head() else { return Ok(Vec::new()) };
+    /// Columns of the contract of which the table has a value, as its manifests say. In doubt it has one.
+    fn with_values(&self, table: &Table, live: &[DataFileEntry]) -> Vec<String> {
+        let fields = table.metadata.current_schema().as_struct().fields();
+        let has_value = |column: &&Column| {
+            let is_it = |name: &String| *name == column.name || column.renamed_from.contains(name);
+            let Some(field) = fields.iter().find(|field| is_it(&field.name)) else { return false };
+            live.iter().any(|entry| {
+                let file = &entry.data_file;
+                file.record_count() > 0 && file.null_value_counts().get(&field.id) != Some(&file.record_count())
+            })
+        };
+        self.contract.columns.iter().filter(has_value).map(|column| column.name.clone()).collect()
+    }
+
+    fn target_files(&self, table: &Table, live: &[DataFileEntry]) -> Vec<TargetFile> {
         let schema = table.metadata.current_schema();
         let event_time = self.contract.event_time.as_deref().and_then(|name| schema.field_id_by_name(name));
-        let live = table.live_files(snapshot.snapshot_id()).await?;
-        let files = live.data.iter().map(|entry| {
+        let target_file = |entry: &DataFileEntry| {
             let file = &entry.data_file;
             TargetFile {
                 path: file.file_path().to_owned(),
@@ -170,9 +198,31 @@ impl<'a> Source<'a> {
                 rows: file.record_count(),
                 event_time: event_time::bounds(file, event_time),
             }
-        });
-        Ok(files.collect())
+        };
+        live.iter().map(target_file).collect()
     }
+}
+
+/// Columns of the files whose footers could be read, by key.
+fn columns(files: &[RawFile], footers: &[Option<Footer>]) -> HashMap<String, RawColumns> {
+    let read = files.iter().zip(footers);
+    read.filter_map(|(file, footer)| Some((file.key.clone(), footer.as_ref()?.columns.clone()))).collect()
+}
+
+/// The different sets of columns of the files that a run takes.
+fn column_sets(taken: &[RawFile], columns: &HashMap<String, RawColumns>) -> Vec<RawColumns> {
+    let mut sets: Vec<RawColumns> = Vec::new();
+    for columns in taken.iter().filter_map(|file| columns.get(&file.key)) {
+        if !sets.contains(columns) {
+            sets.push(columns.clone());
+        }
+    }
+    sets
+}
+
+async fn live_files(table: &Table) -> Result<Vec<DataFileEntry>> {
+    let Some(snapshot) = table.head() else { return Ok(Vec::new()) };
+    Ok(table.live_files(snapshot.snapshot_id()).await?.data)
 }
 
 fn total_rows(table: &Table) -> Option<u64> {

@@ -97,6 +97,7 @@ fn of_columns(table: &TableName, columns: Vec<Column>) -> Contract {
         checks: Vec::new(),
         thresholds: Thresholds::default(),
         new_columns: NewColumns::Discard,
+        absent_columns: None,
         delete_marker: None,
         lateness: None,
         tenant: None,

@@ -4,7 +4,8 @@ use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{
-    Check, Column, Contract, DeleteMarker, Duration, NewColumns, OrderTerm, PartitionField, TableName, Thresholds, Type,
+    AbsentColumns, Check, Column, Contract, DeleteMarker, Duration, NewColumns, OrderTerm, PartitionField, TableName,
+    Thresholds, Type,
 };
 
 /// Raised when the canonical form changes its meaning, so that digests of before differ.
@@ -27,6 +28,9 @@ struct Covered<'a> {
     delete_marker: Option<&'a DeleteMarker>,
     lateness: Option<Duration>,
     tenant: Option<&'a str>,
+    /// Left out where it is not said, so that contracts from before there was such a setting keep their digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    absent_columns: Option<AbsentColumns>,
 }
 
 impl Contract {
@@ -53,6 +57,7 @@ impl Contract {
             checks,
             thresholds,
             new_columns,
+            absent_columns,
             delete_marker,
             lateness,
             tenant,
@@ -76,6 +81,7 @@ impl Contract {
             delete_marker: delete_marker.as_ref(),
             lateness: *lateness,
             tenant: tenant.as_deref(),
+            absent_columns: *absent_columns,
         };
         let text = serde_json::to_string(&covered).expect("plain data has string keys and no failing serializer");
         format!("{:032x}", xxh3_128(text.as_bytes()))

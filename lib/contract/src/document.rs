@@ -159,6 +159,7 @@ fn read_table(document: &Node, object: &Node, shared: &Settings<'_>) -> Checked<
         checks: rules.into_iter().map(|(check, ..)| check).collect(),
         thresholds: settings.thresholds(),
         new_columns: settings.new_columns(),
+        absent_columns: settings.absent_columns(),
         delete_marker: settings.delete_marker()?,
         lateness: settings.lateness()?,
         tenant: settings.tenant()?,

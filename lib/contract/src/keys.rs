@@ -289,6 +289,7 @@ pub(crate) const DEDUPE_ORDER_BY: &str = "etl.dedupe.orderBy";
 pub(crate) const SORT_ORDER: &str = "etl.sortOrder";
 pub(crate) const LATENESS: &str = "etl.lateness";
 pub(crate) const NEW_COLUMNS: &str = "etl.newColumns";
+pub(crate) const ABSENT_COLUMNS: &str = "etl.absentColumns";
 pub(crate) const DELETE: &str = "etl.delete";
 pub(crate) const TENANT: &str = "etl.tenant";
 pub(crate) const MERGE_MODE: &str = "etl.mergeMode";
@@ -329,6 +330,11 @@ pub(crate) static TABLE_SETTINGS: &[Key] = &[
         NEW_COLUMNS,
         Shape::Choice(&["evolve", "freeze", "discard"]),
         "What to do with raw columns that the contract does not know: add them, fail the run, or leave them out (the default).",
+    ),
+    key(
+        ABSENT_COLUMNS,
+        Shape::Choice(&["keep", "set-null"]),
+        "What becomes of the table's value in a column that a raw file lacks when one of its rows replaces the table's: it stays (the default), or becomes NULL. Unless said, a run is refused when no file ever had a column that etl.source names.",
     ),
     key(MAX_INVALID_RATIO, Shape::Ratio, "The run fails when a larger share of its rows is invalid: 0 to 1."),
     key(MAX_INVALID_ROWS, Shape::Integer(0), "The run fails when more rows than this are invalid."),
@@ -384,7 +390,7 @@ pub(crate) static COLUMN_SETTINGS: &[Key] = &[
     key(
         RENAMED_FROM,
         Shape::TextOrTexts,
-        "Earlier names of the column: a table column of such a name is renamed and keeps its data.",
+        "Earlier names of the column: a table column of such a name is renamed and keeps its data, and raw files may still have the column under it.",
     ),
     key(
         PARTITION_TRANSFORM,

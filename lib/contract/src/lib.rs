@@ -18,6 +18,7 @@ mod partition;
 mod paths;
 mod problem;
 mod quality;
+mod raw_names;
 mod render;
 mod schema;
 mod settings;
@@ -30,13 +31,15 @@ mod yaml;
 pub use duration::{DurationError, parse_bytes};
 pub use error::{Error, Result};
 pub use model::{
-    Check, CheckScope, Column, Constraint, Contract, DeleteMarker, Direction, Duration, EpochUnit, Literal, MergeMode,
-    NewColumns, Nulls, OrderTerm, PartitionField, PrimitiveType, Severity, Thresholds, Transform, Type,
+    AbsentColumns, Check, CheckScope, Column, Constraint, Contract, DeleteMarker, Direction, Duration, EpochUnit,
+    Literal, MergeMode, NewColumns, Nulls, OrderTerm, PartitionField, PrimitiveType, Severity, Thresholds, Transform,
+    Type,
 };
 pub use name::TableName;
 pub use order::parse_order;
 pub use partition::TransformError;
 pub use problem::Place;
+pub use raw_names::{Filled, Spelling};
 pub use render::render;
 pub use schema::json_schema;
 pub use tier::{ColdClass, ColdClassError, Hold, TierRule, Tiering};

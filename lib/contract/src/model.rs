@@ -39,6 +39,9 @@ pub struct Contract {
     pub thresholds: Thresholds,
     /// What to do with a column that raw files have and the contract does not (`etl.newColumns`).
     pub new_columns: NewColumns,
+    /// What becomes of the table's values in a column that a raw file lacks (`etl.absentColumns`). `None` where the
+    /// contract does not say: they stay, and an `etl.source` that no file ever had is refused.
+    pub absent_columns: Option<AbsentColumns>,
     /// Rows that mean "this key is gone" (`etl.delete`).
     pub delete_marker: Option<DeleteMarker>,
     /// How late an event may arrive (`etl.lateness`): the window in which deletions are remembered and `--pending`
@@ -290,6 +293,15 @@ pub enum NewColumns {
     /// Leave it out, and say so.
     #[default]
     Discard,
+}
+
+/// What becomes of the table's value in a row that a raw row replaces, in a column that the raw row's file lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AbsentColumns {
+    /// It stays: absence says nothing.
+    Keep,
+    /// It becomes NULL.
+    Null,
 }
 
 /// Rows that mean "this key is gone".

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Check, CheckScope, Column, Constraint, Contract, Direction, EpochUnit, Literal, MergeMode, NewColumns, Nulls,
-    OrderTerm, PartitionField, PrimitiveType, Severity, Tiering, Type,
+    AbsentColumns, Check, CheckScope, Column, Constraint, Contract, Direction, EpochUnit, Literal, MergeMode,
+    NewColumns, Nulls, OrderTerm, PartitionField, PrimitiveType, Severity, Tiering, Type,
     column::logical_name,
     keys, literal, order,
     writer::{Writer, flow, flow_list, scalar_text},
@@ -254,6 +254,11 @@ fn write_settings(writer: &mut Writer, contract: &Contract) {
         NewColumns::Discard => "discard",
     };
     settings.push((keys::NEW_COLUMNS, new_columns.to_owned()));
+    let absent_columns = contract.absent_columns.map(|absent| match absent {
+        AbsentColumns::Keep => "keep",
+        AbsentColumns::Null => "set-null",
+    });
+    settings.extend(absent_columns.map(|absent| (keys::ABSENT_COLUMNS, text(absent))));
     if let Some(ratio) = contract.thresholds.invalid_ratio_max {
         let number = literal::write(PrimitiveType::Double, &Literal::Float(ratio));
         settings.push((keys::MAX_INVALID_RATIO, flow(&number)));

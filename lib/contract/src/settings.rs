@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Column, DeleteMarker, Duration, MergeMode, NewColumns, Nulls, OrderTerm, PrimitiveType, Thresholds, Type,
+    AbsentColumns, Column, DeleteMarker, Duration, MergeMode, NewColumns, Nulls, OrderTerm, PrimitiveType, Thresholds,
+    Type,
     duration::parse_bytes,
     keys::{self, Key},
     order,
@@ -165,6 +166,13 @@ impl TableSettings<'_> {
             Some((_, "evolve")) => NewColumns::Evolve,
             Some((_, "freeze")) => NewColumns::Freeze,
             _ => NewColumns::Discard,
+        }
+    }
+
+    pub(crate) fn absent_columns(&self) -> Option<AbsentColumns> {
+        match self.text(keys::ABSENT_COLUMNS)? {
+            (_, "set-null") => Some(AbsentColumns::Null),
+            _ => Some(AbsentColumns::Keep),
         }
     }
 

@@ -52,8 +52,9 @@ pub struct Footer {
     pub event_time: Option<(Timestamp, Timestamp)>,
 }
 
-/// Reads the footers of files, in their order. A file that is no Parquet is an `Err` of its own and stops nothing.
-pub async fn footers(storage: &Storage, files: &[FileToObserve], event_time: Option<&str>) -> Vec<Result<Footer>> {
+/// Reads the footers of files, in their order, and the range of the column that has the first of the names
+/// `event_time` which is there. A file that is no Parquet is an `Err` of its own and stops nothing.
+pub async fn footers(storage: &Storage, files: &[FileToObserve], event_time: &[&str]) -> Vec<Result<Footer>> {
     let read = |file: FileToObserve| async move {
         let file = open(storage, &file).await?;
         let schema = file.arrow_schema();
@@ -64,7 +65,10 @@ pub async fn footers(storage: &Storage, files: &[FileToObserve], event_time: Opt
                 .iter()
                 .map(|field| (field.name().clone(), iceberg_type(field.data_type())))
                 .collect(),
-            event_time: event_time.and_then(|column| time_range(&file, &schema, column)),
+            event_time: event_time
+                .iter()
+                .find(|column| schema.column_with_name(column).is_some())
+                .and_then(|column| time_range(&file, &schema, column)),
         })
     };
     stream::iter(files.to_vec()).map(read).buffered(FOOTERS_AT_ONCE).collect().await

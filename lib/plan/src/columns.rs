@@ -1,4 +1,6 @@
-//! What becomes of raw columns that the contract does not know.
+//! What becomes of raw columns that the contract does not know, and of the contract's columns that raw files lack.
+
+pub mod absent;
 
 use std::fmt;
 

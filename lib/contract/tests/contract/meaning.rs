@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, path::Path};
 
 use contract::{
-    Check, CheckScope, ColdClass, Column, Constraint, Contract, DeleteMarker, Direction, Duration, EpochUnit, Hold,
-    Literal, MergeMode, NewColumns, Nulls, OrderTerm, PartitionField, Severity, Thresholds, TierRule, Tiering,
-    Transform, Type, render,
+    AbsentColumns, Check, CheckScope, ColdClass, Column, Constraint, Contract, DeleteMarker, Direction, Duration,
+    EpochUnit, Hold, Literal, MergeMode, NewColumns, Nulls, OrderTerm, PartitionField, Severity, Thresholds, TierRule,
+    Tiering, Transform, Type, render,
 };
 
 /// A contract that has every key and every setting.
@@ -93,6 +93,7 @@ fn every_setting_of_the_wide_contract() {
         Thresholds { invalid_ratio_max: Some(0.5), invalid_rows_max: Some(1000), rows_min: Some(10) }
     );
     assert_eq!(contract.new_columns, NewColumns::Evolve);
+    assert_eq!(contract.absent_columns, Some(AbsentColumns::Null));
     let text = |text: &str| Literal::String(text.into());
     assert_eq!(contract.delete_marker, Some(DeleteMarker { column: "op".into(), values: vec![text("D"), text("X")] }));
     assert_eq!(contract.lateness, Some(Duration { seconds: 129_600 }));
@@ -152,6 +153,7 @@ fn defaults() {
     assert!(contract.partition_fixed_per_key, "no partition column can change");
     assert_eq!(contract.thresholds, Thresholds::default());
     assert_eq!(contract.new_columns, NewColumns::Discard);
+    assert_eq!(contract.absent_columns, None);
     assert_eq!(contract.merge_mode, MergeMode::Auto);
     assert_eq!(contract.target_file_bytes, 128 << 20);
     assert_eq!((contract.lateness, contract.tenant, contract.delete_marker), (None, None, None));

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use contract::{Contract, Severity, TableName};
 use jiff::Timestamp;
-use lake::{KeyScope, Removal, StagedFile, Storage, discard_staged, spec};
+use lake::{DataFileEntry, KeyScope, Removal, StagedFile, Storage, discard_staged, spec};
 
 use super::{
     candidates::Candidates,
     footprint::{Footprint, FootprintShape},
     gates::closed_gates,
+    kept::{Kept, Replaced},
     keys::{FileRejects, KeyPass},
     matching::{Matching, settle},
     payload::Payload,
@@ -29,6 +30,9 @@ use crate::{
     types::arrow_schema,
     writer::{TableWriter, TableWriterOptions},
 };
+
+/// Share of the memory limit for values of the table that rows take over.
+const KEPT_SHARE: u64 = 8;
 
 /// Everything the job's middle needs. Nothing in it is read from the environment.
 pub struct Dedupe<'a> {
@@ -183,6 +187,8 @@ async fn judge(dedupe: &Dedupe<'_>, bound: &Arc<BoundInterval>) -> Result<Judged
         rules,
         rejects: Arc::new(found.rejects),
         quarantine: dedupe.quarantine.clone(),
+        kept: Kept::new(dedupe.table.as_ref(), found.candidates, found.replaced),
+        kept_bytes_max: options.memory_limit_bytes / KEPT_SHARE,
         threads,
     });
     if let Some(target) = &dedupe.quarantine {
@@ -202,6 +208,10 @@ async fn judge(dedupe: &Dedupe<'_>, bound: &Arc<BoundInterval>) -> Result<Judged
 
 struct Found {
     touched: Vec<TouchedFile>,
+    /// Files of the table that may hold a match.
+    candidates: Vec<DataFileEntry>,
+    /// Winners that take over values of the rows that they replace.
+    replaced: Vec<Replaced>,
     rejects: Vec<FileRejects>,
     broken_rows: Vec<u64>,
     footprint: Footprint,
@@ -225,9 +235,10 @@ async fn find_winners(
         return Err(Error::Memory { limit_bytes, reason });
     }
     let ranks = Arc::new(RankBytes::new(if pass.ranking.needs_bytes() { pass.interval.file_count() } else { 0 }));
-    let mut candidates = Vec::new();
     let mut found = Found {
         touched: Vec::new(),
+        candidates: Vec::new(),
+        replaced: Vec::new(),
         rejects: Vec::new(),
         broken_rows: Vec::new(),
         footprint: Footprint::default(),
@@ -248,7 +259,7 @@ async fn find_winners(
             found.rejects = findings.rejects;
             found.broken_rows = findings.broken_rows;
             found.footprint = findings.footprint;
-            candidates = matching_files(dedupe, pass, &found.footprint);
+            found.candidates = matching_files(dedupe, pass, &found.footprint);
         }
         let (collectors, resolve_verdicts, resolve_ranks) =
             (findings.collectors, Arc::clone(verdicts), Arc::clone(&ranks));
@@ -258,14 +269,12 @@ async fn find_winners(
                 .map_err(|panic| Error::compute("failed to find winners", panic))?;
         let winners = Arc::new(winners);
         let table: &TableName = &dedupe.contract.table;
-        let touched = match &dedupe.table {
-            Some(reader) => {
-                let matching = Matching { reader, candidates: &candidates, pass, table, threads };
-                matching.run(&winners, &ranks, verdicts).await?
-            }
-            None => Vec::new(),
-        };
-        merge_touched(&mut found.touched, touched);
+        if let Some(reader) = &dedupe.table {
+            let matching = Matching { reader, candidates: &found.candidates, pass, table, threads };
+            let (touched, replaced) = matching.run(&winners, &ranks, verdicts).await?;
+            merge_touched(&mut found.touched, touched);
+            found.replaced.extend(replaced);
+        }
         if let Some(tombstones) = &mut tombstones {
             tombstones.apply(pass, &winners, &ranks, verdicts)?;
         }
@@ -280,7 +289,7 @@ async fn find_winners(
     Ok(found)
 }
 
-fn matching_files(dedupe: &Dedupe<'_>, pass: &KeyPass, footprint: &Footprint) -> Vec<lake::DataFileEntry> {
+fn matching_files(dedupe: &Dedupe<'_>, pass: &KeyPass, footprint: &Footprint) -> Vec<DataFileEntry> {
     let Some(reader) = &dedupe.table else { return Vec::new() };
     if pass.key.is_empty() || footprint.is_empty() {
         return Vec::new();

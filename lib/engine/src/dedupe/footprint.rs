@@ -101,13 +101,15 @@ pub struct Footprint {
 }
 
 impl Footprint {
-    /// Adds the valid rows of a batch whose columns are `columns`.
+    /// Adds the valid rows of a batch whose columns are `columns`. `is_placed` is false for rows that may go into another
+    /// partition than their own columns say: where the row lies that they replace.
     pub fn add(
         &mut self,
         shape: &FootprintShape,
         columns: &[usize],
         batch: &RecordBatch,
         valid: &BooleanBuffer,
+        is_placed: bool,
     ) -> Result<()> {
         let failed = |source| Error::compute("failed to look at a batch's keys", source);
         let kept = valid.count_set_bits();
@@ -129,8 +131,10 @@ impl Footprint {
                 self.widen(id, min, max);
             }
         }
-        let found: HashSet<spec::Struct> = shape.partitioner.partition(&rows)?.keys.into_iter().collect();
-        self.add_partitions(Some(found));
+        self.add_partitions(match is_placed {
+            true => Some(shape.partitioner.partition(&rows)?.keys.into_iter().collect()),
+            false => None,
+        });
         Ok(())
     }
 

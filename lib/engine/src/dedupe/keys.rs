@@ -151,6 +151,8 @@ impl KeyPass {
         }
         columns.sort_unstable();
         columns.dedup();
+        let filling = self.interval.filling(file);
+        let is_placed = self.shape.columns().all(|column| !filling.lacks(column));
         let mut findings = FileFindings::new(self.rules.count());
         let mut batches = std::pin::pin!(self.interval.scan(file, &columns, ScanOptions::default()));
         while let Some(batch) = batches.next().await {
@@ -158,7 +160,7 @@ impl KeyPass {
             let valid = if first_round {
                 let broken = judge.broken(&columns, &raw.batch, &raw.failed)?;
                 let valid = self.reject(file, &raw, &broken, verdicts, &mut findings);
-                findings.footprint.add(&self.shape, &columns, &raw.batch, &valid)?;
+                findings.footprint.add(&self.shape, &columns, &raw.batch, &valid, is_placed)?;
                 valid
             } else {
                 BooleanBuffer::collect_bool(raw.batch.num_rows(), |row| {

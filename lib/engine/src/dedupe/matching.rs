@@ -17,6 +17,7 @@ use lake::DataFileEntry;
 
 use super::{
     compare::{RowHashes, hash_rows},
+    kept::Replaced,
     keys::KeyPass,
     touched::TouchedFile,
     verdicts::{RowAddress, Verdict, Verdicts},
@@ -26,7 +27,7 @@ use crate::{
     Error, Result,
     curated::{RowOptions, TableReader},
     keys::fingerprints,
-    raw::ScanOptions,
+    raw::{Filling, ScanOptions},
     tasks::on_file,
     types::field_id,
 };
@@ -62,13 +63,14 @@ struct Hit {
 }
 
 impl Matching<'_> {
-    /// Gives every winner that the table holds its verdict, and returns the touched files. The others stay pending.
+    /// Gives every winner that the table holds its verdict, and returns the touched files, and the winners that take over
+    /// values of the rows that they replace. The others stay pending.
     pub async fn run(
         &self,
         winners: &Arc<Winners>,
         ranks: &Arc<RankBytes>,
         verdicts: &Arc<Verdicts>,
-    ) -> Result<Vec<TouchedFile>> {
+    ) -> Result<(Vec<TouchedFile>, Vec<Replaced>)> {
         let probed: Vec<Probed> = stream::iter(0..self.candidates.len())
             .map(|file| self.probe(file, winners, ranks, verdicts))
             .buffered(self.threads.max(1))
@@ -77,22 +79,34 @@ impl Matching<'_> {
         let hits: Vec<Hit> = probed.iter().flat_map(|file| &file.hits).copied().collect();
         let same = self.unchanged(&hits).await?;
         let mut touched: HashMap<usize, Vec<u64>> = HashMap::new();
+        let mut replaced = Vec::new();
         for hit in &hits {
             let verdict = self.verdict(hit, same.contains(&hit.at));
             verdicts.set(hit.at, verdict);
             if matches!(verdict, Verdict::Update | Verdict::Delete) {
                 touched.entry(hit.file).or_default().push(hit.row);
             }
+            if verdict == Verdict::Update && self.has_values_to_keep(hit) {
+                replaced.push(Replaced { at: hit.at, file: hit.file, row: hit.row });
+            }
         }
         let mut touched: Vec<(usize, Vec<u64>)> = touched.into_iter().collect();
         touched.sort_unstable();
-        Ok(touched
-            .into_iter()
-            .map(|(file, mut rows)| {
-                rows.sort_unstable();
-                TouchedFile { entry: self.candidates[file].clone(), rows, live_rows: probed[file].live_rows }
-            })
-            .collect())
+        let touched = touched.into_iter().map(|(file, mut rows)| {
+            rows.sort_unstable();
+            TouchedFile { entry: self.candidates[file].clone(), rows, live_rows: probed[file].live_rows }
+        });
+        Ok((touched.collect(), replaced))
+    }
+
+    /// Whether the table's row may have values that the raw row's file lacks.
+    fn has_values_to_keep(&self, hit: &Hit) -> bool {
+        let file = &self.candidates[hit.file].data_file;
+        self.pass.interval.filling(hit.at.file()).kept().iter().any(|column| {
+            let field = self.pass.interval.schema().field(*column);
+            let nulls = field_id(field).and_then(|id| file.null_value_counts().get(&id));
+            field.data_type().is_nested() || nulls != Some(&file.record_count())
+        })
     }
 
     fn verdict(&self, hit: &Hit, same_values: bool) -> Verdict {
@@ -136,31 +150,35 @@ impl Matching<'_> {
     }
 
     /// Of the hits that rank like the table's row (all of them where there is no order): those whose values are the same,
-    /// in the columns that the batch fills.
+    /// in what the hit's file has.
     async fn unchanged(&self, hits: &[Hit]) -> Result<std::collections::HashSet<RowAddress>> {
         let open: Vec<&Hit> = hits.iter().filter(|hit| !hit.newer && !hit.at.is_delete()).collect();
         if open.is_empty() {
             return Ok(std::collections::HashSet::new());
         }
-        let columns = self.pass.interval.filled();
+        let interval = &self.pass.interval;
         let mut by_source: HashMap<usize, Vec<u64>> = HashMap::new();
-        let mut by_target: HashMap<usize, Vec<u64>> = HashMap::new();
+        // Files of the table once for each kind of raw files whose rows are compared with theirs.
+        let mut by_target: HashMap<(*const Filling, usize), (&Filling, Vec<u64>)> = HashMap::new();
         for hit in &open {
             by_source.entry(hit.at.file()).or_default().push(hit.at.row());
-            by_target.entry(hit.file).or_default().push(hit.row);
+            let filling = interval.filling(hit.at.file());
+            by_target.entry((Arc::as_ptr(filling), hit.file)).or_insert((filling, Vec::new())).1.push(hit.row);
         }
+        let by_target: Vec<_> =
+            by_target.into_iter().map(|((_, file), (filling, rows))| (file, filling, rows)).collect();
         let source = Mutex::new(RowHashes::default());
         stream::iter(by_source.into_iter().map(Ok::<_, Error>))
             .try_for_each_concurrent(self.threads, |(file, mut rows)| {
-                let (source, columns) = (&source, &columns);
+                let (source, filling) = (&source, interval.filling(file));
                 async move {
                     rows.sort_unstable();
                     let options = ScanOptions { selection: Some(selection_of(&rows)), originals: false };
-                    let mut batches = std::pin::pin!(self.pass.interval.scan(file, columns, options));
+                    let mut batches = std::pin::pin!(interval.scan(file, &filling.columns(), options));
                     while let Some(raw) = batches.next().await {
                         let raw = raw?;
                         let numbers = raw.row_numbers.unwrap_or_default();
-                        let hashes = hash_rows(&raw.batch, self.pass.seed)?;
+                        let hashes = self.hashes(filling, &raw.batch)?;
                         source.lock().expect("no holder panics").extend(file, &numbers, &hashes);
                     }
                     Ok(())
@@ -169,16 +187,16 @@ impl Matching<'_> {
             .await?;
         let target = Mutex::new(RowHashes::default());
         stream::iter(by_target.into_iter().map(Ok::<_, Error>))
-            .try_for_each_concurrent(self.threads, |(file, mut rows)| {
-                let (target, columns) = (&target, &columns);
+            .try_for_each_concurrent(self.threads, |(file, filling, mut rows)| {
+                let target = &target;
                 async move {
                     rows.sort_unstable();
-                    let ids = field_ids(self.pass.interval.schema(), columns);
+                    let ids = field_ids(interval.schema(), &filling.columns());
                     let options = RowOptions { selection: Some(selection_of(&rows)), ..ROW_OPTIONS };
                     let mut batches = self.reader.read(&self.candidates[file], &ids, options);
                     while let Some(batch) = batches.next().await {
                         let (batch, numbers) = split_row_numbers(&batch?)?;
-                        let hashes = hash_rows(&batch, self.pass.seed)?;
+                        let hashes = self.hashes(filling, &batch)?;
                         target.lock().expect("no holder panics").extend(file, &numbers, &hashes);
                     }
                     Ok(())
@@ -195,6 +213,14 @@ impl Matching<'_> {
             })
             .map(|hit| hit.at)
             .collect())
+    }
+}
+
+impl Matching<'_> {
+    /// Hashes of what files of one kind say, of rows in the table's types.
+    fn hashes(&self, filling: &Filling, batch: &RecordBatch) -> Result<Vec<u128>> {
+        let said = filling.said(batch).map_err(|source| Error::compute("failed to compare rows", source))?;
+        hash_rows(&said, self.pass.seed)
     }
 }
 

@@ -1,8 +1,11 @@
 //! The second pass: all columns of the rows that are written, once; and the bad rows, to quarantine.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arrow::{
@@ -13,6 +16,7 @@ use arrow::{
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{
+    kept::{Kept, KeptRows},
     keys::FileRejects,
     matching::selection_of,
     quarantine::{QuarantineFile, QuarantineTarget},
@@ -41,8 +45,22 @@ pub struct Payload {
     pub rejects: Arc<Vec<FileRejects>>,
     /// Where bad rows go.
     pub quarantine: Option<QuarantineTarget>,
+    /// What rows take over from those that they replace, if anything.
+    pub kept: Option<Kept>,
+    /// Bytes of such values that are held at once, roughly.
+    pub kept_bytes_max: u64,
     /// Files at once.
     pub threads: usize,
+}
+
+/// What is written of a file.
+struct Piece {
+    file: usize,
+    /// Rows that may go to the writer.
+    rows: Range<u64>,
+    /// Whether its bad rows go to quarantine.
+    quarantined: bool,
+    kept: Option<Arc<KeptRows>>,
 }
 
 impl Payload {
@@ -50,28 +68,59 @@ impl Payload {
     /// went to the writer.
     pub async fn write_batch(self: &Arc<Self>, writer: Option<&Arc<TableWriter>>) -> Result<u64> {
         let written = Arc::new(AtomicU64::new(0));
-        stream::iter((0..self.interval.file_count()).map(Ok::<_, Error>))
-            .try_for_each_concurrent(self.threads, |file| {
-                let (payload, writer, written) = (Arc::clone(self), writer.cloned(), Arc::clone(&written));
-                let location = self.interval.input(file).location.clone();
-                async move {
-                    on_file(location, async move { payload.write_file(file, writer.as_deref(), &written).await }).await
-                }
-            })
+        let keeps = |file: usize| writer.is_some() && self.kept.as_ref().is_some_and(|kept| kept.has_file(file));
+        let whole = |file| Piece { file, rows: 0..self.interval.rows(file), quarantined: true, kept: None };
+        // Of a file that keeps values, first the bad rows, then the others with their share.
+        let bad_rows = |file| Piece { rows: 0..0, ..whole(file) };
+        let files = 0..self.interval.file_count();
+        self.write_pieces(files.map(|file| if keeps(file) { bad_rows(file) } else { whole(file) }), writer, &written)
             .await?;
+        if let (Some(kept), true) = (&self.kept, writer.is_some()) {
+            for share in kept.shares(&self.interval, self.kept_bytes_max) {
+                let rows = Arc::new(kept.read(&share, &self.interval, self.threads).await?);
+                let piece =
+                    |(file, range)| Piece { file, rows: range, quarantined: false, kept: Some(Arc::clone(&rows)) };
+                self.write_pieces(share.files.into_iter().map(piece), writer, &written).await?;
+            }
+        }
         Ok(written.load(Ordering::Relaxed))
     }
 
-    async fn write_file(&self, file: usize, writer: Option<&TableWriter>, written: &AtomicU64) -> Result<()> {
-        let wanted = if writer.is_some() { self.verdicts.count(file, &[Verdict::Insert, Verdict::Update]) } else { 0 };
+    async fn write_pieces(
+        self: &Arc<Self>,
+        pieces: impl Iterator<Item = Piece>,
+        writer: Option<&Arc<TableWriter>>,
+        written: &Arc<AtomicU64>,
+    ) -> Result<()> {
+        stream::iter(pieces.map(Ok::<_, Error>))
+            .try_for_each_concurrent(self.threads, |piece| {
+                let (payload, writer, written) = (Arc::clone(self), writer.cloned(), Arc::clone(written));
+                let location = self.interval.input(piece.file).location.clone();
+                async move {
+                    on_file(location, async move { payload.write_piece(&piece, writer.as_deref(), &written).await })
+                        .await
+                }
+            })
+            .await
+    }
+
+    async fn write_piece(&self, piece: &Piece, writer: Option<&TableWriter>, written: &AtomicU64) -> Result<()> {
+        let file = piece.file;
+        let is_wanted = |row: u64| {
+            piece.rows.contains(&row) && matches!(self.verdicts.get(file, row), Verdict::Insert | Verdict::Update)
+        };
+        let rows = self.verdicts.rows(file);
+        let wanted = match writer {
+            Some(_) if piece.rows == (0..rows) => self.verdicts.count(file, &[Verdict::Insert, Verdict::Update]),
+            Some(_) => piece.rows.clone().filter(|row| is_wanted(*row)).count() as u64,
+            None => 0,
+        };
         let rejects = &self.rejects[file];
-        let originals = self.quarantine.is_some() && !rejects.rows.is_empty();
+        let originals = self.quarantine.is_some() && piece.quarantined && !rejects.rows.is_empty();
         let needed = wanted + if originals { rejects.rows.len() as u64 } else { 0 };
         if needed == 0 {
             return Ok(());
         }
-        let rows = self.verdicts.rows(file);
-        let is_wanted = |row: u64| matches!(self.verdicts.get(file, row), Verdict::Insert | Verdict::Update);
         #[expect(clippy::cast_precision_loss, reason = "a share")]
         let selection = ((needed as f64) < rows as f64 * SELECTION_SHARE_MAX).then(|| {
             let invalid = |row: u64| originals && self.verdicts.get(file, row) == Verdict::Invalid;
@@ -85,7 +134,7 @@ impl Payload {
         let mut batches = std::pin::pin!(self.interval.scan(file, &columns, ScanOptions { selection, originals }));
         while let Some(raw) = batches.next().await {
             let raw = raw?;
-            let numbers = raw
+            let mut numbers = raw
                 .row_numbers
                 .unwrap_or_else(|| (raw.first_row..raw.first_row + raw.batch.num_rows() as u64).collect());
             if let (Some(original), Some(target)) = (&raw.original, &self.quarantine) {
@@ -94,12 +143,16 @@ impl Payload {
             let Some(writer) = writer.filter(|_| wanted > 0) else { continue };
             let keep: BooleanArray = numbers.iter().map(|row| Some(is_wanted(*row))).collect();
             if keep.true_count() > 0 {
-                let batch = strict(&kept(raw.batch, &keep)?, schema)?;
+                let mut batch = strict(&kept(raw.batch, &keep)?, schema)?;
+                if let Some(rows) = &piece.kept {
+                    numbers.retain(|row| is_wanted(*row));
+                    batch = rows.under(batch, file, &numbers, self.interval.filling(file))?;
+                }
                 written.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
                 writer.write(batch).await?;
             }
         }
-        if let Some(target) = &self.quarantine {
+        if let Some(target) = self.quarantine.as_ref().filter(|_| originals) {
             bad_rows.write(input, target).await?;
         }
         Ok(())

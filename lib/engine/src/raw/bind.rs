@@ -7,13 +7,13 @@ use arrow::{
     buffer::BooleanBuffer,
     datatypes::{DataType, Field, Int64Type, Schema, SchemaRef},
 };
-use contract::{Contract, EpochUnit, NewColumns};
+use contract::{Contract, EpochUnit};
 use futures::{Stream, StreamExt};
 use parquet::arrow::arrow_reader::RowSelection;
 
 use super::{
-    ambiguous,
     convert::{Fit, convert, fit},
+    fill::{AmbiguousColumn, Filling},
     interval::{OpenFile, RawInput, RawInterval},
 };
 use crate::{
@@ -34,11 +34,10 @@ pub struct BoundInterval {
     interval: RawInterval,
     schema: SchemaRef,
     epochs: Vec<EpochUnit>,
-    in_contract: Vec<bool>,
     /// Whether a footer's word is proof of a column.
     trusts_footers: bool,
-    /// Per file and schema column: the file's root column.
-    roots: Vec<Vec<Option<usize>>>,
+    /// Per file: what fills the columns. Files of the same columns share theirs.
+    fillings: Vec<Arc<Filling>>,
 }
 
 /// Rows of one raw file, as the table's types.
@@ -66,30 +65,29 @@ pub struct ScanOptions {
 }
 
 impl BoundInterval {
-    /// Matches each file's columns to the table's. A column of the contract is looked for under its source name, any
-    /// other column of the table under its own, if at all. Two raw columns that differ by case only are an error, and so are
-    /// two fields of a struct where neither is spelled as in the contract.
+    /// Matches each file's columns to the table's. A column of the contract is looked for under its raw names, any
+    /// other column of the table under its own, if at all. Raw columns that differ by case only are an error, and so are
+    /// fields of a struct where none is spelled as in the contract.
     pub fn bind(interval: RawInterval, schema: SchemaRef, contract: &Contract) -> Result<Self> {
-        // A column of the table that the contract does not name gets values only where the contract lets it grow by itself.
-        let grows = contract.new_columns == NewColumns::Evolve;
-        let wanted: Vec<(Option<&str>, EpochUnit)> = schema
-            .fields()
-            .iter()
-            .map(|field| match contract.column(field.name()) {
-                Some(column) => (Some(column.source.as_deref().unwrap_or(&column.name)), column.epoch_unit),
-                None => (grows.then_some(field.name().as_str()), EpochUnit::default()),
-            })
-            .collect();
-        let mut roots = Vec::with_capacity(interval.files.len());
+        let mut known: Vec<(SchemaRef, Arc<Filling>)> = Vec::new();
+        let mut fillings = Vec::with_capacity(interval.files.len());
         for file in &interval.files {
-            let root = |(name, _): &(Option<&str>, EpochUnit)| name.map_or(Ok(None), |name| root_of(file, name));
-            let found = wanted.iter().map(root).collect::<Result<Vec<_>>>()?;
-            ambiguous::check(file, &schema, &found)?;
-            roots.push(found);
+            let raw = file.parquet.arrow_schema();
+            if let Some((_, filling)) = known.iter().find(|(other, _)| other.fields() == raw.fields()) {
+                fillings.push(Arc::clone(filling));
+                continue;
+            }
+            let filling = Filling::new(&raw, &schema, contract);
+            let filling = filling.map_err(|ambiguous| ambiguous.in_file(&file.input.location))?;
+            let filling = Arc::new(filling);
+            known.push((raw, Arc::clone(&filling)));
+            fillings.push(filling);
         }
-        let epochs = wanted.iter().map(|(_, epoch)| *epoch).collect();
-        let in_contract = schema.fields().iter().map(|field| contract.column(field.name()).is_some()).collect();
-        Ok(Self { interval, schema, epochs, in_contract, trusts_footers: true, roots })
+        let epoch = |field: &Arc<Field>| {
+            contract.column(field.name()).map_or_else(EpochUnit::default, |column| column.epoch_unit)
+        };
+        let epochs = schema.fields().iter().map(epoch).collect();
+        Ok(Self { interval, schema, epochs, trusts_footers: true, fillings })
     }
 
     /// The same, with every value looked at whatever the footers say.
@@ -102,12 +100,9 @@ impl BoundInterval {
         &self.schema
     }
 
-    /// Columns of the table that a row of the interval says something of, as indices into [`Self::schema`]: those of the
-    /// contract, and others that a file has. The rest is another writer's.
-    pub fn filled(&self) -> Vec<usize> {
-        let is_filled =
-            |column: &usize| self.in_contract[*column] || self.roots.iter().any(|file| file[*column].is_some());
-        (0..self.schema.fields().len()).filter(is_filled).collect()
+    /// What fills the columns in a file.
+    pub fn filling(&self, file: usize) -> &Arc<Filling> {
+        &self.fillings[file]
     }
 
     /// How many files there are.
@@ -146,17 +141,19 @@ impl BoundInterval {
         let mut roots: Vec<usize> = if options.originals {
             (0..open.parquet.arrow_schema().fields().len()).collect()
         } else {
-            columns.iter().filter_map(|column| self.roots[file][*column]).collect()
+            columns.iter().filter_map(|column| self.fillings[file].root(*column)).collect()
         };
         roots.sort_unstable();
         roots.dedup();
+        let filling = Arc::clone(&self.fillings[file]);
         let takes: Vec<Take> = columns
             .iter()
             .map(|column| {
-                let root = self.roots[file][*column];
+                let place = filling.root(*column).and_then(|root| roots.binary_search(&root).ok());
                 Take {
+                    column: *column,
                     field: Arc::clone(&self.schema.fields()[*column]),
-                    place: root.and_then(|root| roots.binary_search(&root).ok()),
+                    place,
                     epoch: self.epochs[*column],
                     proof: self.proof(file, *column),
                 }
@@ -177,7 +174,7 @@ impl BoundInterval {
         let mut next_row = 0;
         stream.map(move |batch| {
             let batch = batch?;
-            let mut raw = convert_batch(&batch, &takes, &location)?;
+            let mut raw = convert_batch(&batch, &takes, &filling, &location)?;
             raw.first_row = next_row;
             next_row += batch.num_rows() as u64;
             if selected {
@@ -199,7 +196,7 @@ impl BoundInterval {
         }
         let open = &self.interval.files[file];
         let field = self.schema.field(column);
-        let Some(root) = self.roots[file][column] else {
+        let Some(root) = self.fillings[file].root(column) else {
             // Absent: NULL in every row, which fits any type.
             return ColumnProof { type_fits: true, no_nulls: false };
         };
@@ -253,8 +250,9 @@ fn no_nulls(parquet: &ParquetFile, root: usize) -> bool {
             .all(|group| group.column(leaf).statistics().and_then(|statistics| statistics.null_count_opt()) == Some(0))
 }
 
-/// A column to take from a file's batches.
+/// A column of the table, and the column of a file's batches that fills it.
 struct Take {
+    column: usize,
     field: Arc<Field>,
     /// Its place in the batches; `None` where the file does not have it.
     place: Option<usize>,
@@ -262,14 +260,17 @@ struct Take {
     proof: ColumnProof,
 }
 
-fn convert_batch(batch: &RecordBatch, takes: &[Take], location: &str) -> Result<RawBatch> {
+fn convert_batch(batch: &RecordBatch, takes: &[Take], filling: &Filling, location: &str) -> Result<RawBatch> {
     let mut fields = Vec::with_capacity(takes.len());
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(takes.len());
     let mut failed = Vec::with_capacity(takes.len());
-    for Take { field, place, epoch, proof } in takes {
+    for Take { column, field, place, epoch, proof } in takes {
         let (array, failure) = match place {
             Some(place) => {
-                let converted = convert(batch.column(*place), field, *epoch).map_err(|source| {
+                let converted = filling
+                    .arranged(*column, batch.column(*place), field.data_type())
+                    .and_then(|array| convert(&array, field, *epoch));
+                let converted = converted.map_err(|source| {
                     Error::compute(format!("failed to convert column {} of {location}", field.name()), source)
                 })?;
                 (converted.array, converted.failed)
@@ -294,24 +295,32 @@ fn row_numbers(array: &ArrayRef) -> Vec<u64> {
     array.as_primitive::<Int64Type>().values().iter().map(|row| row.unsigned_abs()).collect()
 }
 
-fn root_of(file: &OpenFile, name: &str) -> Result<Option<usize>> {
-    let lower = name.to_lowercase();
-    let schema = file.parquet.arrow_schema();
-    let alike: Vec<usize> =
-        (0..schema.fields().len()).filter(|index| schema.field(*index).name().to_lowercase() == lower).collect();
-    match alike.as_slice() {
-        [] => Ok(None),
-        [only] => Ok(Some(*only)),
-        several => {
-            let names: Vec<&str> = several.iter().map(|index| schema.field(*index).name().as_str()).collect();
-            Err(Error::Columns {
-                location: file.input.location.clone(),
-                reason: format!(
-                    "columns {} differ by case only, so `{name}` is ambiguous: name one of them with etl.source in the \
-                     contract and drop or rename the other in the raw file",
-                    names.join(" and ")
-                ),
-            })
-        }
+impl AmbiguousColumn {
+    fn in_file(self, location: &str) -> Error {
+        let Self { parent, name, fields } = self;
+        let is_one_name = fields.windows(2).all(|pair| pair[0] == pair[1]);
+        let reason = match (is_one_name, parent.is_empty()) {
+            (true, true) => {
+                format!("{} columns are called {}: rename all but one in the raw file", fields.len(), fields[0])
+            }
+            (true, false) => {
+                format!(
+                    "{} fields of {parent} are called {}: rename all but one in the raw file",
+                    fields.len(),
+                    fields[0]
+                )
+            }
+            (false, true) => format!(
+                "columns {} differ by case only, so `{name}` is ambiguous: name one of them with etl.source in the \
+                 contract and drop or rename the other in the raw file",
+                fields.join(" and ")
+            ),
+            (false, false) => format!(
+                "fields {} of {parent} differ by case only, so `{name}` is ambiguous: spell one of them in the raw file as \
+                 the contract does",
+                fields.join(" and ")
+            ),
+        };
+        Error::Columns { location: location.to_owned(), reason }
     }
 }

@@ -3,8 +3,10 @@
 mod ambiguous;
 mod bind;
 mod convert;
+mod fill;
 
 pub(crate) use convert::convert;
+pub(crate) use fill::Filling;
 mod interval;
 
 pub use bind::{BoundInterval, RawBatch, ScanOptions};

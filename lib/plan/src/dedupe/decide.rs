@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     Interval,
-    columns::{self, ColumnAction},
+    columns::{self, ColumnAction, absent::AbsentAction},
     dedupe::{
         AppliedRun, DedupePlan, Facts, MayRewrite, PartitionMark, PartitionPlan, RawFile, Refusal, Request, RunPlan,
         TargetFile, mark::digest,
@@ -239,6 +239,16 @@ fn run(
             .collect();
         return DedupePlan::Refused { refusal: Refusal::UnknownColumns, reasons };
     }
+    let absent_columns = columns::absent::decide(&facts.contract_columns, &facts.column_sets);
+    let refused = absent_columns.iter().filter(|column| column.action == AbsentAction::Refuse);
+    let reasons_against: Vec<String> = refused
+        .map(|column| {
+            format!("{column}: correct it, leave it out until files have the column, or say etl.absentColumns: keep")
+        })
+        .collect();
+    if !reasons_against.is_empty() {
+        return DedupePlan::Refused { refusal: Refusal::UnknownSource, reasons: reasons_against };
+    }
     let event_time = event_time(&files);
     DedupePlan::Run(Box::new(RunPlan {
         table: facts.table.clone(),
@@ -258,6 +268,7 @@ fn run(
         partitions: partitions(&files),
         event_time,
         columns,
+        absent_columns,
         may_rewrite: may_rewrite(&facts.target_files, event_time),
         left_out: facts.left_out.clone(),
         reasons,

@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Interval,
-    columns::UnknownColumn,
+    columns::{
+        UnknownColumn,
+        absent::{ContractColumns, RawColumns},
+    },
     dedupe::{Forgotten, PartitionMark, Seen},
 };
 
@@ -44,6 +47,10 @@ pub struct Facts {
     pub new_columns: NewColumns,
     /// Such columns in the raw files.
     pub unknown_columns: Vec<UnknownColumn>,
+    /// The contract's columns.
+    pub contract_columns: ContractColumns,
+    /// The different sets of columns that the run's raw files have, as far as their footers could be read.
+    pub column_sets: Vec<RawColumns>,
     /// Live data files of the table that the merge could have to open; empty where that is not known.
     pub target_files: Vec<TargetFile>,
 }

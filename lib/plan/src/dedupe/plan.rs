@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Interval,
-    columns::ColumnDecision,
+    columns::{ColumnDecision, absent::AbsentDecision},
     dedupe::{LeftOut, PartitionMark, RawFile, Seen, decide::count},
 };
 
@@ -20,6 +20,8 @@ pub enum Refusal {
     TooManyFiles,
     /// Columns that a frozen contract does not know: a quality gate.
     UnknownColumns,
+    /// A column whose source name no file ever had: a quality gate.
+    UnknownSource,
     /// Rows of a table without a key that it may hold already.
     CountsTwice,
 }
@@ -86,6 +88,8 @@ pub struct RunPlan {
     pub event_time: Option<(Timestamp, Timestamp)>,
     /// Columns that the contract does not know.
     pub columns: Vec<ColumnDecision>,
+    /// Columns of the contract that no file has.
+    pub absent_columns: Vec<AbsentDecision>,
     /// Live files that may hold rows of the batch, so that a match would have them written again.
     pub may_rewrite: Vec<MayRewrite>,
     /// Objects that were left out on purpose.
@@ -153,6 +157,9 @@ impl fmt::Display for RunPlan {
             writeln!(f, "  take {}: {files}, {} bytes", partition.arrival, partition.bytes)?;
         }
         for column in &self.columns {
+            writeln!(f, "  {column}")?;
+        }
+        for column in &self.absent_columns {
             writeln!(f, "  {column}")?;
         }
         for file in &self.may_rewrite {

@@ -4,7 +4,7 @@ use contract::NewColumns;
 use jiff::ToSpan;
 
 use super::*;
-use crate::columns::UnknownColumn;
+use crate::columns::{UnknownColumn, absent::ContractColumns};
 use crate::dedupe::{Forgotten, LeftOut, Seen, TableFacts};
 
 /// `hour` counts from 2025-06-01T00Z.
@@ -70,6 +70,8 @@ fn facts(request: Request, files: &[RawFile], ledger: Ledger) -> Facts {
         forgotten: Forgotten::default(),
         new_columns: NewColumns::Discard,
         unknown_columns: Vec::new(),
+        contract_columns: ContractColumns::default(),
+        column_sets: Vec::new(),
         target_files: Vec::new(),
     }
 }
@@ -351,6 +353,7 @@ fn a_plan_survives_being_written_down() {
       ],
       "event_time": null,
       "columns": [],
+      "absent_columns": [],
       "may_rewrite": [],
       "left_out": [],
       "reasons": [
