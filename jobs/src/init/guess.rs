@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use contract::{
     Column, Contract, Direction, EpochUnit, MergeMode, NewColumns, Nulls, OrderTerm, PartitionField, PrimitiveType,
-    TableName, Thresholds, Tiering, Transform, Type,
+    TableName, TenantConflict, Thresholds, Tiering, Transform, Type,
 };
 use engine::observe::{Observed, ObservedColumn, ObservedKey};
 
@@ -101,6 +101,7 @@ fn of_columns(table: &TableName, columns: Vec<Column>) -> Contract {
         delete_marker: None,
         lateness: None,
         tenant: None,
+        tenant_conflict: TenantConflict::Refuse,
         merge_mode: MergeMode::Auto,
         target_file_bytes: TARGET_FILE_BYTES,
         table_properties: Vec::new(),

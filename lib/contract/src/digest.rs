@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{
     AbsentColumns, Check, Column, Contract, DeleteMarker, Duration, NewColumns, OrderTerm, PartitionField, TableName,
-    Thresholds, Type,
+    TenantConflict, Thresholds, Type,
 };
 
 /// Raised when the canonical form changes its meaning, so that digests of before differ.
@@ -31,6 +31,9 @@ struct Covered<'a> {
     /// Left out where it is not said, so that contracts from before there was such a setting keep their digest.
     #[serde(skip_serializing_if = "Option::is_none")]
     absent_columns: Option<AbsentColumns>,
+    /// Likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant_conflict: Option<TenantConflict>,
 }
 
 impl Contract {
@@ -61,6 +64,7 @@ impl Contract {
             delete_marker,
             lateness,
             tenant,
+            tenant_conflict,
             merge_mode: _,
             target_file_bytes: _,
             table_properties: _,
@@ -82,6 +86,7 @@ impl Contract {
             lateness: *lateness,
             tenant: tenant.as_deref(),
             absent_columns: *absent_columns,
+            tenant_conflict: Some(*tenant_conflict).filter(|conflict| *conflict != TenantConflict::default()),
         };
         let text = serde_json::to_string(&covered).expect("plain data has string keys and no failing serializer");
         format!("{:032x}", xxh3_128(text.as_bytes()))

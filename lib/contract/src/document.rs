@@ -163,6 +163,7 @@ fn read_table(document: &Node, object: &Node, shared: &Settings<'_>) -> Checked<
         delete_marker: settings.delete_marker()?,
         lateness: settings.lateness()?,
         tenant: settings.tenant()?,
+        tenant_conflict: settings.tenant_conflict(),
         merge_mode: settings.merge_mode(),
         target_file_bytes: settings.target_file_bytes()?,
         table_properties: settings.table_properties(),

@@ -292,6 +292,7 @@ pub(crate) const NEW_COLUMNS: &str = "etl.newColumns";
 pub(crate) const ABSENT_COLUMNS: &str = "etl.absentColumns";
 pub(crate) const DELETE: &str = "etl.delete";
 pub(crate) const TENANT: &str = "etl.tenant";
+pub(crate) const TENANT_CONFLICT: &str = "etl.tenantConflict";
 pub(crate) const MERGE_MODE: &str = "etl.mergeMode";
 pub(crate) const TARGET_FILE_BYTES: &str = "etl.targetFileBytes";
 pub(crate) const MAX_INVALID_RATIO: &str = "etl.maxInvalidRatio";
@@ -324,7 +325,16 @@ pub(crate) static TABLE_SETTINGS: &[Key] = &[
         "The column that holds when an event happened. Unless given, the first date or timestamp that the table is partitioned by.",
     ),
     key(LATENESS, Shape::Text, "How late an event may arrive: 90s, 15m, 48h, 7d."),
-    key(TENANT, Shape::Text, "The column that names the tenant."),
+    key(
+        TENANT,
+        Shape::Text,
+        "The column that names the tenant. Unless it is part of the key, no row of one tenant replaces a row of another.",
+    ),
+    key(
+        TENANT_CONFLICT,
+        Shape::Choice(&["refuse", "move"]),
+        "What becomes of rows of two tenants with one key: they break the rule tenant.conflict (the default), or the key goes to the tenant of the row that wins.",
+    ),
     key(DELETE, Shape::Text, "Rows that mean that their key is gone: `op = 'D'` or `op IN ('D', 'X')`."),
     key(
         NEW_COLUMNS,

@@ -32,8 +32,8 @@ pub use duration::{DurationError, parse_bytes};
 pub use error::{Error, Result};
 pub use model::{
     AbsentColumns, Check, CheckScope, Column, Constraint, Contract, DeleteMarker, Direction, Duration, EpochUnit,
-    Literal, MergeMode, NewColumns, Nulls, OrderTerm, PartitionField, PrimitiveType, Severity, Thresholds, Transform,
-    Type,
+    Literal, MergeMode, NewColumns, Nulls, OrderTerm, PartitionField, PrimitiveType, Severity, TenantConflict,
+    Thresholds, Transform, Type,
 };
 pub use name::TableName;
 pub use order::parse_order;

@@ -49,6 +49,8 @@ pub struct Contract {
     pub lateness: Option<Duration>,
     /// The column that names the tenant (`etl.tenant`).
     pub tenant: Option<String>,
+    /// What becomes of a key that rows of two tenants have (`etl.tenantConflict`).
+    pub tenant_conflict: TenantConflict,
     /// How a merge changes files (`etl.mergeMode`).
     pub merge_mode: MergeMode,
     /// Size that data files aim for (`etl.targetFileBytes`), in bytes. 128 MiB unless said.
@@ -293,6 +295,16 @@ pub enum NewColumns {
     /// Leave it out, and say so.
     #[default]
     Discard,
+}
+
+/// What becomes of rows of two tenants with one key, where the tenant is no part of the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum TenantConflict {
+    /// They are invalid.
+    #[default]
+    Refuse,
+    /// The key goes to the tenant of the row that wins.
+    Move,
 }
 
 /// What becomes of the table's value in a row that a raw row replaces, in a column that the raw row's file lacks.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     AbsentColumns, Check, CheckScope, Column, Constraint, Contract, Direction, EpochUnit, Literal, MergeMode,
-    NewColumns, Nulls, OrderTerm, PartitionField, PrimitiveType, Severity, Tiering, Type,
+    NewColumns, Nulls, OrderTerm, PartitionField, PrimitiveType, Severity, TenantConflict, Tiering, Type,
     column::logical_name,
     keys, literal, order,
     writer::{Writer, flow, flow_list, scalar_text},
@@ -242,6 +242,9 @@ fn write_settings(writer: &mut Writer, contract: &Contract) {
     }
     if let Some(column) = &contract.tenant {
         settings.push((keys::TENANT, text(column)));
+    }
+    if contract.tenant_conflict == TenantConflict::Move {
+        settings.push((keys::TENANT_CONFLICT, "move".to_owned()));
     }
     if let Some(marker) = &contract.delete_marker {
         let kind = contract.column(&marker.column).map(|column| &column.column_type);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    AbsentColumns, Column, DeleteMarker, Duration, MergeMode, NewColumns, Nulls, OrderTerm, PrimitiveType, Thresholds,
-    Type,
+    AbsentColumns, Column, DeleteMarker, Duration, MergeMode, NewColumns, Nulls, OrderTerm, PrimitiveType,
+    TenantConflict, Thresholds, Type,
     duration::parse_bytes,
     keys::{self, Key},
     order,
@@ -98,6 +98,13 @@ impl TableSettings<'_> {
     pub(crate) fn tenant(&self) -> Checked<Option<String>> {
         let Some((node, name)) = self.text(keys::TENANT) else { return Ok(None) };
         Ok(Some(self.column(name, node, keys::TENANT)?.0.name.clone()))
+    }
+
+    pub(crate) fn tenant_conflict(&self) -> TenantConflict {
+        match self.text(keys::TENANT_CONFLICT) {
+            Some((_, "move")) => TenantConflict::Move,
+            _ => TenantConflict::Refuse,
+        }
     }
 
     pub(crate) fn sort_order(&self) -> Checked<Vec<OrderTerm>> {

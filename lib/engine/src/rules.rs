@@ -22,7 +22,11 @@ use contract::{CheckScope, Constraint, Contract, Literal, Severity};
 use datafusion::{logical_expr::Expr, physical_plan::PhysicalExpr};
 use regex::Regex;
 
-use crate::{Error, Result, Session, dedupe::query_fault, types::arrow_schema};
+use crate::{
+    Error, Result, Session,
+    dedupe::{TENANT_RULE, query_fault, tenant_column},
+    types::arrow_schema,
+};
 
 /// A compiled contract.
 #[derive(Debug)]
@@ -47,6 +51,8 @@ enum Test {
     Required,
     Value(ValueTest),
     Sql(Arc<dyn PhysicalExpr>),
+    /// Asked of rows of one key together, not of a row.
+    Tenant,
 }
 
 #[derive(Debug)]
@@ -130,7 +136,16 @@ impl Rules {
             let test = Test::Sql(compiled.map_err(|reason| Error::Rule { name: check.name.clone(), reason })?);
             rules.push(Rule { name: check.name.clone(), severity: check.severity, columns, test });
         }
+        if tenant_column(contract).is_some() {
+            let name = TENANT_RULE.to_owned();
+            rules.push(Rule { name, severity: Severity::Error, columns: Vec::new(), test: Test::Tenant });
+        }
         Ok(Self { rules, sql_columns })
+    }
+
+    /// The rule that keys of two tenants break, where there is one.
+    pub fn tenant_conflict(&self) -> Option<usize> {
+        self.rules.iter().rposition(|rule| matches!(rule.test, Test::Tenant))
     }
 
     /// A rule's name: `temperature.maximum`, or a check's own.
@@ -154,6 +169,7 @@ impl Rules {
             Test::Type => proof(rule.columns[0]).type_fits,
             Test::Required => proof(rule.columns[0]).no_nulls,
             Test::Value(_) | Test::Sql(_) => false,
+            Test::Tenant => true,
         };
         let active: Vec<usize> = (0..self.rules.len()).filter(|rule| !proven(&self.rules[*rule])).collect();
         let mut columns: Vec<usize> =
@@ -187,6 +203,7 @@ impl Judge<'_> {
                     let place = place(rule.columns[0]);
                     missing(batch.column(place), failed[place].as_ref())
                 }
+                Test::Tenant => None,
                 Test::Value(test) => test.broken(batch.column(place(rule.columns[0]))),
                 Test::Sql(expression) => {
                     if sql_batch.is_none() {

@@ -1,6 +1,8 @@
 //! The digest changes with what influences rows, and with nothing else.
 
-use contract::{AbsentColumns, Constraint, Contract, EpochUnit, Literal, MergeMode, Severity, Tiering, Type};
+use contract::{
+    AbsentColumns, Constraint, Contract, EpochUnit, Literal, MergeMode, Severity, TenantConflict, Tiering, Type,
+};
 
 use crate::meaning::wide;
 
@@ -13,7 +15,11 @@ fn digest(change: impl FnOnce(&mut Contract)) -> String {
 #[test]
 fn it_is_stable() {
     // A setting that is not said changes nothing: intervals that were applied before there was one stay so.
-    assert_eq!(digest(|contract| contract.absent_columns = None), "7f44098e25e48f2d35b2b55561400486");
+    let unsaid = |contract: &mut Contract| {
+        contract.absent_columns = None;
+        contract.tenant_conflict = TenantConflict::Refuse;
+    };
+    assert_eq!(digest(unsaid), "7f44098e25e48f2d35b2b55561400486");
 }
 
 #[test]
@@ -39,7 +45,7 @@ fn what_people_read_and_how_files_are_laid_out_are_left_out() {
 
 #[test]
 fn what_influences_rows_changes_it() {
-    let different: [fn(&mut Contract); 10] = [
+    let different: [fn(&mut Contract); 11] = [
         |contract| contract.columns[1].epoch_unit = EpochUnit::Seconds,
         |contract| contract.columns[1].constraints.push(Constraint::Maximum(Literal::Integer(5))),
         |contract| contract.columns[4].required = true,
@@ -50,10 +56,11 @@ fn what_influences_rows_changes_it() {
         |contract| contract.thresholds.rows_min = None,
         |contract| contract.delete_marker = None,
         |contract| contract.absent_columns = Some(AbsentColumns::Keep),
+        |contract| contract.tenant_conflict = TenantConflict::Refuse,
     ];
     let mut digests: Vec<String> = different.into_iter().map(digest).collect();
     digests.push(wide().digest());
     digests.sort();
     digests.dedup();
-    assert_eq!(digests.len(), 11);
+    assert_eq!(digests.len(), 12);
 }

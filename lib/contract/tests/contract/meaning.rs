@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, path::Path};
 
 use contract::{
     AbsentColumns, Check, CheckScope, ColdClass, Column, Constraint, Contract, DeleteMarker, Direction, Duration,
-    EpochUnit, Hold, Literal, MergeMode, NewColumns, Nulls, OrderTerm, PartitionField, Severity, Thresholds, TierRule,
-    Tiering, Transform, Type, render,
+    EpochUnit, Hold, Literal, MergeMode, NewColumns, Nulls, OrderTerm, PartitionField, Severity, TenantConflict,
+    Thresholds, TierRule, Tiering, Transform, Type, render,
 };
 
 /// A contract that has every key and every setting.
@@ -98,6 +98,7 @@ fn every_setting_of_the_wide_contract() {
     assert_eq!(contract.delete_marker, Some(DeleteMarker { column: "op".into(), values: vec![text("D"), text("X")] }));
     assert_eq!(contract.lateness, Some(Duration { seconds: 129_600 }));
     assert_eq!(contract.tenant.as_deref(), Some("op"));
+    assert_eq!(contract.tenant_conflict, TenantConflict::Move);
     assert_eq!(contract.merge_mode, MergeMode::MergeOnRead);
     assert_eq!(contract.target_file_bytes, 256 << 20);
     let days = |days: u64| Duration { seconds: days * 86_400 };
@@ -154,6 +155,7 @@ fn defaults() {
     assert_eq!(contract.thresholds, Thresholds::default());
     assert_eq!(contract.new_columns, NewColumns::Discard);
     assert_eq!(contract.absent_columns, None);
+    assert_eq!(contract.tenant_conflict, TenantConflict::Refuse);
     assert_eq!(contract.merge_mode, MergeMode::Auto);
     assert_eq!(contract.target_file_bytes, 128 << 20);
     assert_eq!((contract.lateness, contract.tenant, contract.delete_marker), (None, None, None));

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use contract::{
     AbsentColumns, Check, CheckScope, ColdClass, Column, Constraint, Contract, DeleteMarker, Direction, Duration,
     EpochUnit, Hold, Literal, MergeMode, NewColumns, Nulls, OrderTerm, PartitionField, PrimitiveType, Severity,
-    Thresholds, TierRule, Tiering, Transform, Type, render,
+    TenantConflict, Thresholds, TierRule, Tiering, Transform, Type, render,
 };
 use proptest::{
     collection::{btree_map, vec},
@@ -324,6 +324,7 @@ fn contracts() -> impl Strategy<Value = Contract> {
         any::<bool>(),
         tierings(),
         select(vec![None, Some(AbsentColumns::Keep), Some(AbsentColumns::Null)]),
+        select(vec![TenantConflict::Refuse, TenantConflict::Move]),
     );
     let properties = btree_map("[a-z.: -]{1,8}x", any::<String>(), 0..3);
     let markers = primitives().prop_flat_map(|kind| (Just(kind), vec(literals(kind), 1..3)));
@@ -399,6 +400,7 @@ fn contracts() -> impl Strategy<Value = Contract> {
                 thresholds: Thresholds { invalid_ratio_max: ratio, invalid_rows_max, rows_min },
                 new_columns: modes.0,
                 absent_columns: modes.4,
+                tenant_conflict: modes.5,
                 delete_marker: marker.map(|column| DeleteMarker { column: column.name.clone(), values: marker_values }),
                 lateness: seconds.map(|seconds| Duration { seconds }),
                 tenant: chosen(&columns, 5).into_iter().next().map(|(name, ..)| name),

@@ -17,9 +17,10 @@ use super::{
     payload::Payload,
     quality::{QualityResult, run_checks},
     quarantine::{QuarantineTarget, Reject, UNREADABLE, quarantine_file},
+    tenants,
     tombstones::{self, Tombstones},
     touched::{Touched, TouchedFile},
-    verdicts::{Balance, Verdicts},
+    verdicts::{Balance, RowAddress, Verdicts},
     winners::{ENTRY_BYTES, RankBytes, Round, resolve},
 };
 use crate::{
@@ -235,6 +236,7 @@ async fn find_winners(
         return Err(Error::Memory { limit_bytes, reason });
     }
     let ranks = Arc::new(RankBytes::new(if pass.ranking.needs_bytes() { pass.interval.file_count() } else { 0 }));
+    let mut conflicts: Vec<RowAddress> = Vec::new();
     let mut found = Found {
         touched: Vec::new(),
         candidates: Vec::new(),
@@ -263,17 +265,20 @@ async fn find_winners(
         }
         let (collectors, resolve_verdicts, resolve_ranks) =
             (findings.collectors, Arc::clone(verdicts), Arc::clone(&ranks));
+        let tags = pass.tags();
         let winners =
-            tokio::task::spawn_blocking(move || resolve(collectors, &resolve_ranks, &resolve_verdicts, threads))
+            tokio::task::spawn_blocking(move || resolve(collectors, &resolve_ranks, &resolve_verdicts, tags, threads))
                 .await
                 .map_err(|panic| Error::compute("failed to find winners", panic))?;
         let winners = Arc::new(winners);
+        conflicts.extend(winners.conflicts());
         let table: &TableName = &dedupe.contract.table;
         if let Some(reader) = &dedupe.table {
             let matching = Matching { reader, candidates: &found.candidates, pass, table, threads };
-            let (touched, replaced) = matching.run(&winners, &ranks, verdicts).await?;
-            merge_touched(&mut found.touched, touched);
-            found.replaced.extend(replaced);
+            let matched = matching.run(&winners, &ranks, verdicts).await?;
+            merge_touched(&mut found.touched, matched.touched);
+            found.replaced.extend(matched.replaced);
+            conflicts.extend(matched.conflicts);
         }
         if let Some(tombstones) = &mut tombstones {
             tombstones.apply(pass, &winners, &ranks, verdicts)?;
@@ -282,6 +287,10 @@ async fn find_winners(
         if let Some(tombstones) = &mut tombstones {
             tombstones.add(pass, &winners, verdicts, dedupe.now).await?;
         }
+    }
+    if let Some(rule) = pass.rules.tenant_conflict() {
+        found.broken_rows[rule] += conflicts.len() as u64;
+        tenants::reject(&conflicts, rule, &mut found.rejects);
     }
     if let Some(tombstones) = tombstones {
         found.tombstones = tombstones.next(dedupe.now, dedupe.contract.lateness.map(|lateness| lateness.seconds))?;

@@ -14,6 +14,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{
     footprint::{Footprint, FootprintShape},
+    tenants::{Tags, tenant_column},
     verdicts::{RowAddress, Verdict, Verdicts},
     winners::{Collector, RankBytes, Round},
 };
@@ -38,6 +39,8 @@ pub struct KeyPass {
     pub key: Vec<usize>,
     /// Columns of the winner order, likewise.
     pub order: Vec<usize>,
+    /// The column that no two rows of one key may differ in.
+    pub tenant: Option<usize>,
     /// What marks a deletion.
     pub delete: Option<(usize, DeleteMarker)>,
     /// Which keys and partitions the batch touches.
@@ -89,7 +92,13 @@ impl KeyPass {
             Some(marker) => Some((index(&marker.column)?, marker.clone())),
             None => None,
         };
-        Ok(Self { interval, rules, ranking, key, order, delete, shape, seed })
+        let tenant = tenant_column(contract).map(index).transpose()?;
+        Ok(Self { interval, rules, ranking, key, order, tenant, delete, shape, seed })
+    }
+
+    /// How fingerprints of keys tell tenants apart.
+    pub fn tags(&self) -> Tags {
+        if self.tenant.is_some() { Tags::Upper } else { Tags::None }
     }
 
     /// Reads all files, `threads` at once. In the first round rows are judged as well; in later ones the verdicts say
@@ -145,6 +154,7 @@ impl KeyPass {
         let mut columns = if first_round { judge.columns.clone() } else { Vec::new() };
         columns.extend(&self.key);
         columns.extend(&self.order);
+        columns.extend(self.tenant);
         columns.extend(self.delete.iter().map(|(column, _)| *column));
         if first_round {
             columns.extend(self.shape.columns());
@@ -231,7 +241,9 @@ impl KeyPass {
             }
             return Ok(());
         }
+        let tenants = self.tenant.map(|tenant| pick(&[tenant]).remove(0));
         let fingerprints = fingerprints(&pick(&self.key), self.seed)?;
+        let fingerprints = self.tags().tagged(fingerprints, tenants.as_ref(), self.seed)?;
         let batch_ranks = self.ranking.ranks(&pick(&self.order), raw.batch.num_rows())?;
         let deletes = match &self.delete {
             Some((column, marker)) => Some(marked(&pick(&[*column])[0], marker)?),

@@ -21,7 +21,7 @@ use super::{
     keys::KeyPass,
     touched::TouchedFile,
     verdicts::{RowAddress, Verdict, Verdicts},
-    winners::{RankBytes, Winners},
+    winners::{Found, RankBytes, Winners},
 };
 use crate::{
     Error, Result,
@@ -50,7 +50,20 @@ pub struct Matching<'a> {
 #[derive(Debug, Default)]
 struct Probed {
     hits: Vec<Hit>,
+    /// Winners of another tenant than the table's row.
+    conflicts: Vec<RowAddress>,
     live_rows: u64,
+}
+
+/// What the winners found in the table.
+#[derive(Debug)]
+pub struct Matched {
+    /// Files with rows that go.
+    pub touched: Vec<TouchedFile>,
+    /// Winners that take over values of the rows that they replace.
+    pub replaced: Vec<Replaced>,
+    /// Winners whose key is another tenant's in the table: they are invalid.
+    pub conflicts: Vec<RowAddress>,
 }
 
 /// A winner found in the table that is not older than the table's row.
@@ -63,14 +76,13 @@ struct Hit {
 }
 
 impl Matching<'_> {
-    /// Gives every winner that the table holds its verdict, and returns the touched files, and the winners that take over
-    /// values of the rows that they replace. The others stay pending.
+    /// Gives every winner that the table holds its verdict. The others stay pending.
     pub async fn run(
         &self,
         winners: &Arc<Winners>,
         ranks: &Arc<RankBytes>,
         verdicts: &Arc<Verdicts>,
-    ) -> Result<(Vec<TouchedFile>, Vec<Replaced>)> {
+    ) -> Result<Matched> {
         let probed: Vec<Probed> = stream::iter(0..self.candidates.len())
             .map(|file| self.probe(file, winners, ranks, verdicts))
             .buffered(self.threads.max(1))
@@ -96,7 +108,8 @@ impl Matching<'_> {
             rows.sort_unstable();
             TouchedFile { entry: self.candidates[file].clone(), rows, live_rows: probed[file].live_rows }
         });
-        Ok((touched.collect(), replaced))
+        let conflicts = probed.iter().flat_map(|file| &file.conflicts).copied().collect();
+        Ok(Matched { touched: touched.collect(), replaced, conflicts })
     }
 
     /// Whether the table's row may have values that the raw row's file lacks.
@@ -127,7 +140,8 @@ impl Matching<'_> {
         ranks: &Arc<RankBytes>,
         verdicts: &Arc<Verdicts>,
     ) -> Result<Probed> {
-        let mut columns: Vec<usize> = self.pass.key.iter().chain(&self.pass.order).copied().collect();
+        let pass = self.pass;
+        let mut columns: Vec<usize> = pass.key.iter().chain(&pass.order).chain(&pass.tenant).copied().collect();
         columns.sort_unstable();
         columns.dedup();
         let entry = &self.candidates[file];
@@ -141,7 +155,7 @@ impl Matching<'_> {
             while let Some(batch) = batches.next().await {
                 let batch = batch?;
                 probed.live_rows += batch.num_rows() as u64;
-                probe_batch(&pass, &columns, &batch, file, &winners, &ranks, &verdicts, &table, &mut probed.hits)?;
+                probe_batch(&pass, &columns, &batch, file, &winners, &ranks, &verdicts, &table, &mut probed)?;
             }
             Ok(probed)
         };
@@ -243,14 +257,15 @@ fn probe_batch(
     ranks: &RankBytes,
     verdicts: &Verdicts,
     table: &TableName,
-    hits: &mut Vec<Hit>,
+    probed: &mut Probed,
 ) -> Result<()> {
     let pick = |wanted: &[usize]| -> Vec<_> {
         let place = |column| columns.binary_search(column).expect("keys and order are read");
         wanted.iter().map(|column| Arc::clone(batch.column(place(column)))).collect()
     };
     let keys = pick(&pass.key);
-    let prints = fingerprints(&keys, pass.seed)?;
+    let tenants = pass.tenant.map(|tenant| pick(&[tenant]).remove(0));
+    let prints = pass.tags().tagged(fingerprints(&keys, pass.seed)?, tenants.as_ref(), pass.seed)?;
     let table_ranks = pass.ranking.ranks(&pick(&pass.order), batch.num_rows())?;
     let (_, numbers) = split_row_numbers(batch)?;
     for row in 0..batch.num_rows() {
@@ -259,13 +274,22 @@ fn probe_batch(
         }
         let bytes = table_ranks.bytes.as_ref().map(|bytes| bytes.row(row));
         let rank = (table_ranks.words[row], bytes.as_ref().map(AsRef::as_ref));
-        let Some((at, ordering)) = winners.find(prints[row], rank, ranks) else { continue };
-        let verdict = if ordering == Ordering::Less { Verdict::Stale } else { Verdict::Matched };
+        let Some(Found { at, ordering, is_of_another_tenant }) = winners.find(prints[row], rank, ranks) else {
+            continue;
+        };
+        let verdict = match ordering {
+            _ if is_of_another_tenant => Verdict::Invalid,
+            Ordering::Less => Verdict::Stale,
+            _ => Verdict::Matched,
+        };
         if verdicts.set(at, verdict) != Verdict::Pending {
             return Err(Error::DuplicateKey { table: table.to_string(), key: key_text(&keys, row), rows: 2 });
         }
+        if is_of_another_tenant {
+            probed.conflicts.push(at);
+        }
         if verdict == Verdict::Matched {
-            hits.push(Hit { at, file, row: numbers[row], newer: ordering == Ordering::Greater });
+            probed.hits.push(Hit { at, file, row: numbers[row], newer: ordering == Ordering::Greater });
         }
     }
     Ok(())

@@ -22,7 +22,7 @@ use super::{
     keys::KeyPass,
     matching::selection_of,
     verdicts::{RowAddress, Verdict, Verdicts},
-    winners::{RankBytes, Winners},
+    winners::{Found, RankBytes, Winners},
 };
 use crate::{
     Error, Result,
@@ -80,7 +80,7 @@ impl Tombstones {
         for (row, print) in prints.iter().enumerate() {
             let bytes = table_ranks.bytes.as_ref().map(|bytes| bytes.row(row));
             let rank = (table_ranks.words[row], bytes.as_ref().map(AsRef::as_ref));
-            let Some((at, ordering)) = winners.find(*print, rank, ranks) else { continue };
+            let Some(Found { at, ordering, .. }) = winners.find(*print, rank, ranks) else { continue };
             if verdicts.get(at.file(), at.row()) != Verdict::Pending {
                 // Another writer brought the key back: the table's row is what counts.
                 self.superseded[row] = true;

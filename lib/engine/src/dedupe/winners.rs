@@ -3,15 +3,21 @@
 //! Entries are spread over hash partitions that are resolved one by one on all cores. When all entries would not fit in
 //! memory the keys are read in several rounds, each of which keeps one share of the partitions; nothing is spilled.
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::HashSet,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use arrow::row::Rows;
 use hashbrown::HashTable;
 
-use super::verdicts::{RowAddress, Verdict, Verdicts};
+use super::{
+    tenants::Tags,
+    verdicts::{RowAddress, Verdict, Verdicts},
+};
 use crate::keys::compare_ranks;
 
 /// Hash partitions: small enough to fit a core's cache, many enough to share among cores and rounds.
@@ -59,8 +65,9 @@ fn partition_of(fingerprint: u128) -> usize {
     usize::from(fingerprint.to_le_bytes()[0])
 }
 
+/// Of bits that are the key's whatever a fingerprint's upper ones are.
 fn hash_of(fingerprint: u128) -> u64 {
-    u64::from_le_bytes(fingerprint.to_le_bytes()[8..].try_into().expect("eight bytes"))
+    u64::from_le_bytes(fingerprint.to_le_bytes()[4..12].try_into().expect("eight bytes"))
 }
 
 /// Entries that one task has read, of however many files: what it takes follows the entries, not the files.
@@ -135,17 +142,27 @@ impl RankBytes {
 #[derive(Debug)]
 pub struct Winners {
     partitions: Vec<Partition>,
+    tags: Tags,
 }
 
 #[derive(Debug, Default)]
 struct Partition {
     entries: Vec<Entry>,
     index: HashTable<u32>,
+    /// Rows of keys that several tenants have.
+    conflicts: Vec<RowAddress>,
 }
 
 /// Finds the winner of every key; all other rows get the verdict duplicate. Of rows that rank alike the first by file and
-/// row number wins, so that every run picks the same.
-pub fn resolve(collectors: Vec<Collector>, ranks: &RankBytes, verdicts: &Verdicts, threads: usize) -> Winners {
+/// row number wins, so that every run picks the same. A key that several tenants have has no winner: all of its rows are
+/// invalid.
+pub fn resolve(
+    collectors: Vec<Collector>,
+    ranks: &RankBytes,
+    verdicts: &Verdicts,
+    tags: Tags,
+    threads: usize,
+) -> Winners {
     let mut gathered: Vec<Vec<Vec<Entry>>> = (0..PARTITIONS).map(|_| Vec::new()).collect();
     for collector in collectors {
         for (all, chunks) in gathered.iter_mut().zip(collector.partitions) {
@@ -162,34 +179,57 @@ pub fn resolve(collectors: Vec<Collector>, ranks: &RankBytes, verdicts: &Verdict
                     let partition = next.fetch_add(1, Ordering::Relaxed);
                     let Some(chunks) = work.get(partition) else { break };
                     let chunks = std::mem::take(&mut *chunks.lock().expect("no holder panics"));
-                    *done[partition].lock().expect("no holder panics") = resolve_partition(chunks, ranks, verdicts);
+                    *done[partition].lock().expect("no holder panics") =
+                        resolve_partition(&chunks, ranks, verdicts, tags);
                 }
             });
         }
     });
     let partitions = done.into_iter().map(|partition| partition.into_inner().expect("no holder panics")).collect();
-    Winners { partitions }
+    Winners { partitions, tags }
 }
 
-fn resolve_partition(chunks: Vec<Vec<Entry>>, ranks: &RankBytes, verdicts: &Verdicts) -> Partition {
+fn resolve_partition(chunks: &[Vec<Entry>], ranks: &RankBytes, verdicts: &Verdicts, tags: Tags) -> Partition {
     let rows = chunks.iter().map(Vec::len).sum();
-    let mut entries: Vec<Entry> = Vec::with_capacity(rows);
-    let mut index: HashTable<u32> = HashTable::with_capacity(rows);
-    for entry in chunks.into_iter().flatten() {
-        let hash = hash_of(entry.fingerprint);
-        let found = index.find(hash, |place| entries[*place as usize].fingerprint == entry.fingerprint).copied();
+    let mut partition =
+        Partition { entries: Vec::with_capacity(rows), index: HashTable::with_capacity(rows), conflicts: Vec::new() };
+    let mut contested: HashSet<u128> = HashSet::new();
+    for entry in chunks.iter().flatten().copied() {
+        let Partition { entries, index, .. } = &mut partition;
+        let (hash, key) = (hash_of(entry.fingerprint), tags.key(entry.fingerprint));
+        let found = index.find(hash, |place| tags.key(entries[*place as usize].fingerprint) == key).copied();
         let Some(place) = found else {
-            let place = u32::try_from(entries.len()).expect("a partition holds fewer than 2^32 rows");
-            entries.push(entry);
-            index.insert_unique(hash, place, |place| hash_of(entries[*place as usize].fingerprint));
+            partition.add(entry);
             continue;
         };
         let winner = &mut entries[place as usize];
+        if tags.conflict(entry.fingerprint, winner.fingerprint) {
+            contested.insert(key);
+        }
         let loser = if beats(&entry, winner, ranks) { std::mem::replace(winner, entry) } else { entry };
+        winner.fingerprint = tags.inherit(winner.fingerprint, loser.fingerprint);
         verdicts.set(loser.at, Verdict::Duplicate);
     }
-    entries.shrink_to_fit();
-    Partition { entries, index }
+    if !contested.is_empty() {
+        let is_contested = |entry: &Entry| contested.contains(&tags.key(entry.fingerprint));
+        let conflicts = chunks.iter().flatten().filter(|entry| is_contested(entry));
+        let mut clean = Partition { conflicts: conflicts.map(|entry| entry.at).collect(), ..Partition::default() };
+        clean.conflicts.iter().for_each(|at| _ = verdicts.set(*at, Verdict::Invalid));
+        partition.entries.into_iter().filter(|entry| !is_contested(entry)).for_each(|entry| clean.add(entry));
+        partition = clean;
+    }
+    partition.entries.shrink_to_fit();
+    partition
+}
+
+impl Partition {
+    fn add(&mut self, entry: Entry) {
+        let place = u32::try_from(self.entries.len()).expect("a partition holds fewer than 2^32 rows");
+        self.entries.push(entry);
+        let entries = &self.entries;
+        let hash = |place: &u32| hash_of(entries[*place as usize].fingerprint);
+        self.index.insert_unique(hash_of(entry.fingerprint), place, hash);
+    }
 }
 
 fn beats(challenger: &Entry, holder: &Entry, ranks: &RankBytes) -> bool {
@@ -198,21 +238,34 @@ fn beats(challenger: &Entry, holder: &Entry, ranks: &RankBytes) -> bool {
     by_rank.then_with(|| holder.at.position().cmp(&challenger.at.position())).is_gt()
 }
 
+/// A winner with a certain key.
+#[derive(Debug, Clone, Copy)]
+pub struct Found {
+    /// Its place.
+    pub at: RowAddress,
+    /// How its rank compares to the one that was given.
+    pub ordering: std::cmp::Ordering,
+    /// It is one tenant's and the fingerprint that was given another's.
+    pub is_of_another_tenant: bool,
+}
+
 impl Winners {
     /// The winner with this key, and how its rank compares to a given one.
-    pub fn find(
-        &self,
-        fingerprint: u128,
-        rank: (u64, Option<&[u8]>),
-        ranks: &RankBytes,
-    ) -> Option<(RowAddress, std::cmp::Ordering)> {
+    pub fn find(&self, fingerprint: u128, rank: (u64, Option<&[u8]>), ranks: &RankBytes) -> Option<Found> {
         let partition = &self.partitions[partition_of(fingerprint)];
+        let key = self.tags.key(fingerprint);
         let place = partition
             .index
-            .find(hash_of(fingerprint), |place| partition.entries[*place as usize].fingerprint == fingerprint)?;
+            .find(hash_of(fingerprint), |place| self.tags.key(partition.entries[*place as usize].fingerprint) == key)?;
         let entry = &partition.entries[*place as usize];
         let ordering = ranks.with(entry.at, |bytes| compare_ranks((entry.rank, bytes), rank));
-        Some((entry.at, ordering))
+        let is_of_another_tenant = self.tags.conflict(entry.fingerprint, fingerprint);
+        Some(Found { at: entry.at, ordering, is_of_another_tenant })
+    }
+
+    /// Rows of keys that several tenants have.
+    pub fn conflicts(&self) -> impl Iterator<Item = RowAddress> {
+        self.partitions.iter().flat_map(|partition| &partition.conflicts).copied()
     }
 
     /// Places of all winners.
