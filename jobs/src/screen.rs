@@ -97,28 +97,13 @@ pub fn elapsed(ms: u64) -> String {
     }
 }
 
-/// A size with a unit: `4GiB`, `512 MiB`, `2GB`, `1000000`.
+/// A size with a unit: `4GiB`, `1.5 GiB`, `2GB`, `1000000`.
 pub fn parse_size(text: &str) -> std::result::Result<u64, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kb" => 1_000,
-        "kib" => 1 << 10,
-        "m" | "mb" => 1_000_000,
-        "mib" => 1 << 20,
-        "g" | "gb" => 1_000_000_000,
-        "gib" => 1 << 30,
-        "t" | "tb" => 1_000_000_000_000,
-        "tib" => 1 << 40,
-        _ => return Err(format!("{text:?} is not a size: write it like 4GiB or 512MiB")),
-    };
-    let number: f64 = number.parse().map_err(|_| format!("{text:?} is not a size: write it like 4GiB or 512MiB"))?;
-    let bytes = number * factor as f64;
-    if bytes < 1.0 || bytes > u64::MAX as f64 {
-        return Err(format!("{text:?} is not a size that a machine could have"));
+    match contract::parse_bytes(text) {
+        Some(0) => Err(format!("{text:?} is not a size that a machine could have")),
+        Some(bytes) => Ok(bytes),
+        None => Err(format!("{text:?} is not a size: write it like 4GiB or 512MiB")),
     }
-    Ok(bytes as u64)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Spans of time and sizes as contracts spell them.
+//! Spans of time and sizes as contracts, etl.toml and the command line spell them.
 
 use std::{fmt, str::FromStr};
 
@@ -37,21 +37,39 @@ impl fmt::Display for Duration {
     }
 }
 
-/// Reads a size in bytes: `128MiB`, `512 MB`, `134217728`. `None` when it is none.
+/// Units of sizes; powers of 1000 and of 1024.
+const SIZES: [(&str, u64); 13] = [
+    ("", 1),
+    ("b", 1),
+    ("k", 1_000),
+    ("kb", 1_000),
+    ("kib", 1 << 10),
+    ("m", 1_000_000),
+    ("mb", 1_000_000),
+    ("mib", 1 << 20),
+    ("g", 1_000_000_000),
+    ("gb", 1_000_000_000),
+    ("gib", 1 << 30),
+    ("tb", 1_000_000_000_000),
+    ("tib", 1 << 40),
+];
+
+/// Reads a size in bytes: `128MiB`, `1.5 GiB`, `512 MB`, `134217728`. `None` when it is none.
 pub fn parse_bytes(text: &str) -> Option<u64> {
     let trimmed = text.trim();
-    let (number, unit) = trimmed.split_at(trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len()));
-    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "kb" => 1_000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        "kib" => 1 << 10,
-        "mib" => 1 << 20,
-        "gib" => 1 << 30,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(factor)
+    let is_number = |c: char| c.is_ascii_digit() || c == '.';
+    let (number, unit) = trimmed.split_at(trimmed.find(|c| !is_number(c)).unwrap_or(trimmed.len()));
+    let unit = unit.trim().to_ascii_lowercase();
+    let (_, factor) = SIZES.into_iter().find(|(name, _)| *name == unit)?;
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    // More digits than this are no size that somebody means.
+    if whole.is_empty() || fraction.is_empty() || fraction.len() > 9 {
+        return None;
+    }
+    let scale = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
+    let parts = fraction.parse::<u128>().ok()? * u128::from(factor);
+    let whole = whole.parse::<u64>().ok()?.checked_mul(factor)?;
+    whole.checked_add(u64::try_from(parts / scale).ok().filter(|_| parts % scale == 0 || factor > 1)?)
 }
 
 #[cfg(test)]
@@ -84,9 +102,19 @@ mod tests {
             ("1gib", Some(1 << 30)),
             ("7", Some(7)),
             ("7B", Some(7)),
-            ("1.5GiB", None),
+            ("1.5GiB", Some(3 << 29)),
+            ("0.1 kB", Some(100)),
+            ("1TB", Some(1_000_000_000_000)),
+            ("2TiB", Some(2 << 40)),
+            ("3m", Some(3_000_000)),
             ("MiB", None),
-            ("1TB", None),
+            ("1.5", None),
+            (".5GiB", None),
+            ("1.GiB", None),
+            ("1.2.3GiB", None),
+            ("-1", None),
+            ("20000000TiB", None),
+            ("4 parsecs", None),
             ("", None),
         ];
         for (text, bytes) in cases {
