@@ -54,9 +54,7 @@ pub async fn replace(program: &Program, target: &str, text: String) -> Result<()
         }
         return std::fs::write(path, text).map_err(|source| JobError::file("write", path, &source));
     }
-    let storage = storage_for(program, target).await;
-    storage.delete_all(vec![target.to_owned()]).await?;
-    Ok(storage.write_new(target, text.into()).await?)
+    Ok(storage_for(program, target).await.replace(target, text.into()).await?)
 }
 
 /// Whether it lies on S3.

@@ -110,6 +110,14 @@ impl Storage {
         self.get(location, GetOptions { if_match: Some(etag.to_owned()), ..GetOptions::default() }).await
     }
 
+    /// Writes an object in the place of what is there, if anything: readers see the one or the other. For objects that are
+    /// no part of a table.
+    pub async fn replace(&self, location: &str, bytes: Bytes) -> Result<()> {
+        let (store, path) = self.resolve(location)?;
+        let sent = store.put_opts(&path, PutPayload::from(bytes), PutMode::Overwrite.into()).await;
+        sent.map(|_| ()).map_err(|error| from_store(Operation::Write, location, error))
+    }
+
     /// Writes an object that must not exist yet: [`Error::Occupied`] when another one does. On return it is durable.
     ///
     /// Finding exactly these bytes counts as success: they are ours, from a request whose answer was lost.
