@@ -21,9 +21,11 @@ use crate::{
     merge::Merge,
     orphans::Orphans,
     query::Query,
+    rollback::RollBack,
     runs::Runs,
     screen::parse_size,
     shell::{Completions, Man},
+    snapshots::Snapshots,
     tier::Tier,
 };
 
@@ -139,8 +141,12 @@ pub enum Command {
     Expire(Expire),
     /// Delete files that no version of a table refers to
     Orphans(Orphans),
-    /// Do what tables need: compact, expire, orphans; within a budget
+    /// Do what tables need: compact, expire, orphans, tier; within a budget
     Maintain(Maintain),
+    /// Go back to an earlier snapshot of a table
+    Rollback(RollBack),
+    /// List the kept snapshots of tables
+    Snapshots(Snapshots),
     /// Move old objects to colder storage classes, or bring archived ones back
     Tier(Tier),
     /// Read curated tables with SQL
@@ -186,6 +192,8 @@ impl Command {
             Self::Expire(_) => "expire",
             Self::Orphans(_) => "orphans",
             Self::Maintain(_) => "maintain",
+            Self::Rollback(_) => "rollback",
+            Self::Snapshots(_) => "snapshots",
             Self::Tier(_) => "tier",
             Self::Query(_) => "query",
             Self::Inspect(_) => "inspect",
@@ -208,6 +216,8 @@ impl Command {
             Self::Expire(expire) => expire.run(&program.job("expire")?).await,
             Self::Orphans(orphans) => orphans.run(&program.job("orphans")?).await,
             Self::Maintain(maintain) => maintain.run(&program.job("maintain")?).await,
+            Self::Rollback(rollback) => rollback.run(&program.job("rollback")?).await,
+            Self::Snapshots(snapshots) => snapshots.run(&program.job("snapshots")?).await,
             Self::Tier(tier) => tier.run(&program.job("tier")?).await,
             Self::Query(query) => query.run(&program.job("query")?).await,
             Self::Inspect(inspect) => inspect.run(&program.job("inspect")?).await,

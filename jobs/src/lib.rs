@@ -38,6 +38,8 @@ pub mod maintain;
 pub mod merge;
 pub mod orphans;
 pub mod query;
+pub mod rollback;
 pub mod runs;
 pub mod shell;
+pub mod snapshots;
 pub mod tier;

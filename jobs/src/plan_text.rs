@@ -9,6 +9,7 @@ use plan::{
     objects::KindTotal,
     orphans::{Kept, Orphan, OrphansPlan},
     prices::Money,
+    rollback::{Rollback, RollbackPlan},
     tier::{RestorePlan, TierPlan, Tiers, TransitionTotal, Way, totals},
 };
 
@@ -43,6 +44,9 @@ pub fn render(plan: &Plan) -> String {
             money(&mut text, found.money.as_ref());
         }
         Plan::Merge(plan) => plan.nodes.iter().for_each(|node| _ = writeln!(text, "  {node}")),
+        Plan::Rollback(RollbackPlan::Refused { reasons }) => refused(&mut text, reasons),
+        Plan::Rollback(RollbackPlan::Current { .. }) => {}
+        Plan::Rollback(RollbackPlan::RollBack(plan)) => rollback(&mut text, plan),
         Plan::Tier(TierPlan::Refused { reasons }) => refused(&mut text, reasons),
         Plan::Tier(TierPlan::NoTransitions(found) | TierPlan::Transitions(found)) => tiers(&mut text, found),
         Plan::Restore(plan) => restore(&mut text, plan),
@@ -86,6 +90,12 @@ pub fn transition_total(total: &TransitionTotal) -> String {
     let TransitionTotal { zone, from, to, files, bytes, cost, saving_per_month } = total;
     let objects = count(*files, &format!("{zone} object"));
     format!("{objects}, {}, {} → {to}: {cost} once, saves {saving_per_month} a month", size(*bytes), from.word())
+}
+
+fn rollback(text: &mut String, plan: &Rollback) {
+    let Rollback { from, to, .. } = plan;
+    _ = writeln!(text, "  snapshot {from} → {} of {}", to.snapshot_id, to.committed_at);
+    plan.lines().iter().for_each(|line| _ = writeln!(text, "  {line}"));
 }
 
 fn restore(text: &mut String, plan: &RestorePlan) {

@@ -17,6 +17,7 @@ use plan::{
     maintain::Step,
     orphans::{Kept, OrphansPlan},
     prices::Money,
+    rollback::RollbackPlan,
     tier::{RestorePlan, TierPlan},
 };
 use serde::{Deserialize, Serialize};
@@ -137,6 +138,8 @@ pub enum Plan {
     Compact(CompactPlan),
     /// Of `merge`.
     Merge(MergePlan),
+    /// Of `rollback`.
+    Rollback(RollbackPlan),
     /// Of `tier`.
     Tier(TierPlan),
     /// Of `tier restore`.
@@ -157,6 +160,7 @@ impl Plan {
             Self::Expire(ExpirePlan::KeepAll(_)) => Some("every snapshot is kept"),
             Self::Orphans(OrphansPlan::NoOrphans(_)) => Some("there is nothing to delete"),
             Self::Compact(CompactPlan::KeepAll(_)) => Some("every file stays as it is"),
+            Self::Rollback(RollbackPlan::Current { .. }) => Some("the snapshot is the current one"),
             Self::Tier(TierPlan::NoTransitions(tiers)) => Some(tiers.idle()),
             Self::Restore(plan) if plan.restores.is_empty() => Some("nothing more has to be asked for"),
             _ => None,
@@ -169,6 +173,7 @@ impl Plan {
             Self::Expire(ExpirePlan::Refused { reasons })
             | Self::Orphans(OrphansPlan::Refused { reasons, .. })
             | Self::Compact(CompactPlan::Refused { reasons })
+            | Self::Rollback(RollbackPlan::Refused { reasons })
             | Self::Tier(TierPlan::Refused { reasons }) => Some(reasons.join("; ")),
             _ => None,
         }
@@ -179,6 +184,7 @@ impl Plan {
         match self {
             Self::Tier(_) => "change what objects cost and how fast they can be read",
             Self::Restore(_) => "cost money",
+            Self::Rollback(_) => "undo what was committed since",
             _ => "delete objects for good",
         }
     }

@@ -171,7 +171,8 @@ fn rejects(text: &mut String, report: &Report) {
 }
 
 fn written(text: &mut String, report: &Report) {
-    if report.status != Status::Committed || report.snapshots.is_some() || !report.steps.is_empty() {
+    let is_plan_alone = report.snapshots.is_some() || report.plan.is_some() || !report.steps.is_empty();
+    if report.status != Status::Committed || is_plan_alone {
         return;
     }
     let output = &report.output;

@@ -111,7 +111,7 @@ impl<'a> World<'a> {
         };
         self.compare_shell(step, &ran)?;
         // A statement that is refused has no report.
-        if words[0] == "dedupe" || (words[0] == "merge" && ran.exit != 2) {
+        if ["dedupe", "rollback"].contains(&words[0].as_str()) || (words[0] == "merge" && ran.exit != 2) {
             let first = self.tables[0].name.clone();
             let expects = std::iter::once((&first, &step.expect)).chain(&step.others);
             for (table, expect) in expects {

@@ -27,6 +27,7 @@ mod pyiceberg;
 mod race;
 mod reader;
 mod refusals;
+mod rollback;
 mod rooms;
 mod rows;
 mod services;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
             trials.push(trial(tier, format!("{}::fault-{fault}", tier.name()), move || faults::run(tier, fault)));
         }
         trials.push(trial(Tier::Cloud, format!("cloud::fault-upload-{fault}"), move || faults::uploads(fault)));
+        trials.push(trial(Tier::Local, format!("local::rollback-fault-{fault}"), move || rollback::faults(fault)));
         let name = format!("local::statement-fault-{fault}");
         trials.push(trial(Tier::Local, name, move || statement::with_faults(fault)));
     }

@@ -38,6 +38,8 @@ pub struct Change {
     pub schema_update: Option<SchemaUpdate>,
     /// Snapshots and refs to drop. The objects that only they need are taken back after the commit.
     pub expiry: Option<Expiry>,
+    /// An earlier snapshot that becomes the current one again.
+    pub rollback: Option<Rollback>,
     /// The run that made it, kept in the ledger of the table's properties.
     pub ledger_entry: Option<LedgerEntry>,
     /// What the ledger must still say of raw partitions, by their start, `None` for nothing. For a table without a key:
@@ -65,6 +67,7 @@ impl Change {
             key_scope: None,
             schema_update: None,
             expiry: None,
+            rollback: None,
             ledger_entry: None,
             expected_marks: BTreeMap::new(),
             properties: BTreeMap::new(),
@@ -96,6 +99,15 @@ pub struct Expiry {
     /// What only these snapshots needed when the change was made: deleted by [`crate::reclaim()`] after the commit, except
     /// what the table needs by then.
     pub obsolete: Obsolete,
+}
+
+/// Going back to an earlier snapshot.
+#[derive(Debug, Clone)]
+pub struct Rollback {
+    /// The snapshot, an ancestor of the current one.
+    pub snapshot_id: i64,
+    /// Table properties that go, as what they stand for came later.
+    pub removed_properties: Vec<String>,
 }
 
 /// A file that lies in storage and waits for its commit.

@@ -276,8 +276,30 @@ impl Ledger {
         self.partitions.retain(|_, PartitionMark(_, snapshot_id)| history.counts(*snapshot_id));
     }
 
+    /// What is left of the ledger once `snapshot_id`, an ancestor of the head, is the head again. What an earlier run said of
+    /// a raw partition that a later one took again is lost: partitions up to there count as forgotten.
+    pub(crate) fn rolled_back(&self, metadata: &TableMetadata, snapshot_id: i64) -> Self {
+        let history = History {
+            metadata,
+            ancestors: ancestors(metadata, snapshot_id).map(|snapshot| snapshot.snapshot_id()).collect(),
+        };
+        let mut ledger = self.clone();
+        ledger.runs.retain(|run| history.counts(run.snapshot_id));
+        ledger.partitions.retain(|_, PartitionMark(_, snapshot_id)| history.counts(*snapshot_id));
+        let mut lost = self.partitions.keys().filter(|start| !ledger.partitions.contains_key(*start));
+        let (oldest, newest) = (lost.next(), lost.next_back());
+        let after = newest.or(oldest).and_then(|start| start.parse::<Timestamp>().ok());
+        let after = after.and_then(|start| start.checked_add(SignedDuration::from_secs(1)).ok());
+        let oldest = oldest.cloned();
+        if let Some(after) = after {
+            ledger.note_forgotten(oldest, Some(after.to_string()), None);
+        }
+        ledger.aside.retain(|aside| ledger.partitions.contains_key(aside));
+        ledger
+    }
+
     /// The JSON for the table property, cut to its limit: first the oldest runs go, then the oldest partitions.
-    pub(crate) fn to_json(&self) -> String {
+    pub fn to_json(&self) -> String {
         let mut ledger = self.clone();
         loop {
             let json = serde_json::to_string(&ledger).expect("strings, numbers and times always have a JSON form");

@@ -25,6 +25,7 @@ mod name_mapping;
 pub mod raw;
 mod reachable;
 mod reclaim;
+mod rollback;
 mod schema;
 mod skim;
 mod staging;
@@ -37,7 +38,7 @@ mod tiers;
 /// The table format's own types: schemas, partition specs, data files, values.
 pub use iceberg::spec;
 
-pub use change::{Change, ChangeKind, Expiry, KeyScope, ManifestSwap, Removal, SchemaUpdate, StagedFile};
+pub use change::{Change, ChangeKind, Expiry, KeyScope, ManifestSwap, Removal, Rollback, SchemaUpdate, StagedFile};
 pub use check::{Finding, check};
 pub use commit::{CommitError, CommitInputs, CommitOptions, Committed, Conflict, commit, stage_manifests};
 pub use compaction::{CompactionFiles, sort_order_text};
@@ -50,6 +51,7 @@ pub use ledger::{Forgotten, LEDGER_PROPERTY, Ledger, LedgerEntry, LedgerError, S
 pub use murmur3::murmur3_32;
 pub use reachable::{Obsolete, TOMBSTONES_PROPERTY, obsolete, references};
 pub use reclaim::{Reclaimed, delete_objects, reclaim};
+pub use rollback::EarlierState;
 pub use schema::{partition_spec_for, schema_for, sort_order_for};
 pub use staging::{Staging, discard_staged, partition_path};
 pub use storage::{

@@ -335,7 +335,9 @@ impl TableError {
             ),
             Self::Unsupported { help, .. } => help.clone(),
             Self::NoSnapshot { table, .. } => {
-                format!("it may have been expired: `etl inspect {table}` lists the snapshots and refs that are kept")
+                format!(
+                    "it may have been expired: `etl snapshots {table}` lists those that are kept, with branches and tags"
+                )
             }
         })
     }

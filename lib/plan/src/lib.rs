@@ -16,6 +16,7 @@ pub mod merge;
 pub mod objects;
 pub mod orphans;
 pub mod prices;
+pub mod rollback;
 pub mod text;
 pub mod tier;
 mod time;

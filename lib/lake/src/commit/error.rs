@@ -142,6 +142,14 @@ pub enum Conflict {
         /// The snapshot that the plan read.
         base: Option<i64>,
     },
+    /// Another writer changed the table since the plan, which would be undone unseen.
+    #[error("the current snapshot was {} and is {}", name(*planned), name(*found))]
+    HeadMoved {
+        /// The current snapshot when the plan was made.
+        planned: Option<i64>,
+        /// The current snapshot.
+        found: Option<i64>,
+    },
     /// Another writer changed the schema that our schema update was made from.
     #[error("the schema changed from version {expected} to {found}")]
     SchemaChanged {

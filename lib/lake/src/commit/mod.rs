@@ -5,7 +5,7 @@
 //! 1. read the pointer ([`run`]);
 //! 2. refuse tables that we would not write right ([`writable`]), and validate the change against what others committed since the plan read the table ([`validate`]);
 //! 3. write manifests, manifest list and metadata.json under names that were never used ([`manifests`], [`encode`], [`merge`],
-//!    [`snapshot`], [`expiry`], [`names`]);
+//!    [`snapshot`], [`expiry`], [`rollback`], [`names`]);
 //! 4. swap the pointer, once;
 //! 5. when it is not known whether that happened, read the pointer again until it is ([`resolve`]);
 //! 6. delete what this commit wrote and no version uses, only when the outcome is definite ([`cleanup`]);
@@ -24,6 +24,7 @@ mod manifests;
 mod merge;
 mod names;
 mod resolve;
+mod rollback;
 mod run;
 mod snapshot;
 mod summary;

@@ -2,7 +2,7 @@
 
 use contract::TableName;
 
-use super::{expiry::is_forgotten, run::Pace, snapshot::NextVersion};
+use super::{expiry::is_forgotten, rollback::is_rolled_back, run::Pace, snapshot::NextVersion};
 use crate::{
     Change, ChangeKind, Error, Lake, Ledger, Operation, Table,
     catalog::{Pointer, Swap},
@@ -129,6 +129,7 @@ fn has_effect(table: &Table, next: &NextVersion, change: &Change) -> bool {
     let is_set = |(name, value): (&String, &String)| table.metadata.properties().get(name) == Some(value);
     let nameless = change.kind == ChangeKind::MetadataOnly && change.ledger_entry.is_none();
     nameless
+        && change.rollback.as_ref().is_none_or(|_| is_rolled_back(&table.metadata, &next.metadata))
         && change.expiry.as_ref().is_none_or(|expiry| is_forgotten(&table.metadata, expiry))
         && change.properties.iter().all(is_set)
         && table.metadata.current_schema().as_struct() == next.metadata.current_schema().as_struct()

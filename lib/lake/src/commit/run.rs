@@ -220,7 +220,7 @@ fn committed(attempt: Attempt) -> Committed {
     let Attempt { next, snapshot_before, retries, .. } = attempt;
     Committed {
         snapshot_before,
-        snapshot_id: next.snapshot_id.or(snapshot_before),
+        snapshot_id: next.snapshot_id.or(next.metadata.current_snapshot_id()),
         metadata_location: next.metadata_location,
         metadata: next.metadata,
         retries,

@@ -17,6 +17,7 @@ use super::{
     expiry::forget,
     manifests::{build_error, next_manifests},
     names::AttemptFiles,
+    rollback::{log_entry, roll_back},
 };
 use crate::{Change, ChangeKind, Ledger, Result, Table, ledger::LEDGER_PROPERTY, name_mapping::next_mapping};
 
@@ -138,7 +139,13 @@ fn without_snapshot(
     if let Some(expiry) = &change.expiry {
         forget(&mut document, expiry);
     }
-    let snapshot_log = std::mem::replace(&mut document["snapshot-log"], json!([]));
+    if let Some(rollback) = &change.rollback {
+        roll_back(&mut document, rollback);
+    }
+    let mut snapshot_log = std::mem::replace(&mut document["snapshot-log"], json!([]));
+    if let (Some(rollback), Some(log)) = (&change.rollback, snapshot_log.as_array_mut()) {
+        log.push(log_entry(rollback, now_ms));
+    }
     let metadata_log = std::mem::replace(&mut document["metadata-log"], json!([]));
     let without_logs: TableMetadata = serde_json::from_value(document)?;
     let built = with_shape(without_logs.into_builder(None), change)?.set_properties(properties)?.build()?.metadata;

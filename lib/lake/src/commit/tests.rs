@@ -12,6 +12,7 @@ mod odd;
 mod races;
 mod refusals;
 mod resolve;
+mod rollback;
 
 use uuid::Uuid;
 

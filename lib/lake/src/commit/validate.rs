@@ -14,6 +14,7 @@ use iceberg::spec::{
 use super::{
     CommitError, Conflict,
     expiry::{held, retention_conflict},
+    rollback::rollback_conflict,
 };
 use crate::{
     Change, ChangeKind, DataFileEntry, KeyScope, Removal, Result, StagedFile, Table,
@@ -27,7 +28,8 @@ use crate::{
 pub(super) async fn validate(planned: &Table, current: &Table, change: &Change) -> Result<()> {
     let of_metadata = schema_conflict(current, change)
         .or_else(|| property_conflict(planned, current, change))
-        .or_else(|| retention_conflict(planned, current, change));
+        .or_else(|| retention_conflict(planned, current, change))
+        .or_else(|| rollback_conflict(planned, current, change));
     let found = match of_metadata {
         Some(conflict) => Some(conflict),
         None => match inputs_taken(current, change)? {
@@ -322,6 +324,9 @@ pub(super) fn check_change(current: &Table, change: &Change) -> std::result::Res
         ChangeKind::Append if removes => Err(invalid("an append removes nothing".to_owned())),
         ChangeKind::MetadataOnly if removes || !change.added.is_empty() => {
             Err(invalid("a change of metadata only has no files".to_owned()))
+        }
+        kind if kind != ChangeKind::MetadataOnly && change.rollback.is_some() => {
+            Err(invalid("only a change of metadata only goes back".to_owned()))
         }
         kind if kind != ChangeKind::MetadataOnly && change.expiry.is_some() => {
             Err(invalid("only a change of metadata only makes snapshots expire".to_owned()))
