@@ -307,7 +307,10 @@ pub fn field_ids(schema: &SchemaRef, columns: &[usize]) -> Vec<i32> {
 /// A row's key for people.
 pub fn key_text(keys: &[arrow::array::ArrayRef], row: usize) -> String {
     let text = |key: &arrow::array::ArrayRef| {
-        arrow::util::display::array_value_to_string(key, row).unwrap_or_else(|_| "?".to_owned())
+        let text = arrow::util::display::array_value_to_string(key, row).unwrap_or_else(|_| "?".to_owned());
+        // What could not be seen, or be taken for two values.
+        let is_plain = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == ',');
+        if is_plain { text } else { format!("{text:?}") }
     };
     keys.iter().map(text).collect::<Vec<_>>().join(", ")
 }
