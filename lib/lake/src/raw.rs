@@ -17,7 +17,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, Storage};
+use crate::{Error, Result, Storage};
 use sort::Sorter;
 use template::Look;
 
@@ -141,12 +141,18 @@ async fn look_at(storage: &Storage, template: &RawTemplate, look: Look, beside: 
     let mut listing = Listing::default();
     match look {
         Look::Deep(folder) => {
-            for object in storage.list(&folder).await? {
-                sorter.sort(storage, object)?.add_to(&mut listing);
-            }
+            let add = |object| {
+                sorter.sort_listed(storage, object)?.add_to(&mut listing);
+                Ok(())
+            };
+            sweep::each(storage, &folder, None, add).await?;
         }
         Look::Shallow { folder, date } => {
-            let (folders, objects) = storage.list_directly(&folder).await?;
+            let (folders, objects) = match storage.list_directly(&folder).await {
+                // A key that is no path lies there, and nothing that is taken.
+                Err(Error::Location { .. }) => (vec![format!("{folder}/")], Vec::new()),
+                listed => listed?,
+            };
             for object in objects {
                 sorter.sort(storage, object)?.add_to(&mut listing);
             }

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use object_store::ObjectMeta;
 
-use super::{Ignored, IgnoredReason, Listing, Place, RawFile, RawInterval, RawTemplate, ignored, is_hive_default};
+use super::{
+    Ignored, IgnoredReason, Listing, Place, RawFile, RawInterval, RawTemplate, ignored, is_hive_default, sweep::Listed,
+};
 use crate::{Error, Location, Result, Storage};
 
 /// What else lies below a raw zone's root and belongs to others: it is no input, and nobody need be told of it.
@@ -61,6 +63,13 @@ const FOLDERS_MAX: usize = 1_000;
 impl<'a> Sorter<'a> {
     pub(super) fn new(template: &'a RawTemplate, beside: &'a Beside) -> Self {
         Self { template, beside, folders: HashMap::new() }
+    }
+
+    pub(super) fn sort_listed(&mut self, storage: &Storage, object: Listed) -> Result<Sorted> {
+        match object {
+            Ok(object) => self.sort(storage, object),
+            Err(location) => Ok(self.stray(location, 1, IgnoredReason::NoPartition)),
+        }
     }
 
     pub(super) fn sort(&mut self, storage: &Storage, object: ObjectMeta) -> Result<Sorted> {

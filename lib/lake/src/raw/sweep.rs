@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use object_store::ObjectMeta;
+
 use super::{
     Beside, Ignored, IgnoredReason, RawFile, RawInterval, RawTemplate,
     sort::{Sorted, Sorter},
@@ -44,39 +46,46 @@ pub async fn sweep(
 ) -> Result<Sweep> {
     let mut sorter = Sorter::new(template, beside);
     let mut rest = Sweep::default();
-    let mut last = None;
-    let mut sort = |object: object_store::ObjectMeta| {
-        last = Some(object.location.clone());
-        match sorter.sort(storage, object)? {
+    each(storage, template.root(), after, |object| {
+        match sorter.sort_listed(storage, object)? {
             Sorted::Input(file, partition) => see(file, partition)?,
             Sorted::Ignored(ignored) => rest.add(ignored),
             Sorted::Beside => {}
         }
         Ok(())
+    })
+    .await?;
+    Ok(rest)
+}
+
+/// An object of a list; or the location of one whose key is no path, such as `a//b`.
+pub(super) type Listed = std::result::Result<ObjectMeta, String>;
+
+/// Shows every object below a folder, of those whose location comes after `after` where it is given.
+pub(super) async fn each(
+    storage: &Storage,
+    folder: &str,
+    after: Option<&str>,
+    mut see: impl FnMut(Listed) -> Result<()>,
+) -> Result<()> {
+    let mut last = None;
+    let add = |object: ObjectMeta| {
+        last = Some(object.location.clone());
+        see(Ok(object))
     };
-    let listed = storage.list_each(template.root(), after, &mut sort).await;
-    let is_on_s3 = matches!(Location::parse(template.root())?, Location::S3 { .. });
+    let listed = storage.list_each(folder, after, add).await;
     match listed {
-        // A key that is no path, such as `a//b`, ends the list. Another client shows it.
-        Err(Error::Location { .. }) if is_on_s3 => {
-            let last = last.map(|path| storage.location_of(template.root(), &path)).transpose()?;
+        // A key that is no path ends the list. Another client shows it.
+        Err(Error::Location { .. }) if matches!(Location::parse(folder)?, Location::S3 { .. }) => {
+            let last = last.map(|path| storage.location_of(folder, &path)).transpose()?;
             let from = last.as_deref().or(after);
-            let mut sorter = Sorter::new(template, beside);
-            for object in storage.classes()?.list(template.root()).await? {
-                if from.is_some_and(|from| object.location.as_str() <= from) {
-                    continue;
-                }
-                match object.meta() {
-                    Some(meta) => match sorter.sort(storage, meta)? {
-                        Sorted::Input(file, partition) => see(file, partition)?,
-                        Sorted::Ignored(ignored) => rest.add(ignored),
-                        Sorted::Beside => {}
-                    },
-                    None => rest.add(Ignored { location: object.location, reason: IgnoredReason::NoPartition }),
+            for object in storage.classes()?.list(folder).await? {
+                if from.is_none_or(|from| object.location.as_str() > from) {
+                    see(object.meta().ok_or(object.location))?;
                 }
             }
+            Ok(())
         }
-        listed => listed?,
+        listed => listed,
     }
-    Ok(rest)
 }

@@ -347,3 +347,35 @@ async fn a_raw_zone_is_listed_by_what_is_there() {
     let listing = crate::raw::list(&storage, &template, day, &Beside::default()).await.unwrap();
     assert_eq!((listing.files.len(), listing.ignored.len(), storage.requests().list), (24, 1, 2));
 }
+
+/// A key that other clients can write and that is no path keeps nothing else from being found.
+#[tokio::test]
+async fn a_key_that_is_no_path_is_named() {
+    use crate::raw::{Beside, IgnoredReason, RawTemplate, list, sweep};
+    let endpoint = answering(|_| {
+        let key = |key: &str| {
+            format!(
+                "<Contents><Key>{key}</Key><LastModified>2025-06-04T00:00:00Z</LastModified><ETag>e</ETag><Size>1</Size>\
+                 </Contents>"
+            )
+        };
+        let keys = ["raw/2025/06/04//x", "raw/2025/06/04/10/a", "raw/2025/06/04/11/b"].map(key).concat();
+        let page = format!("<ListBucketResult><IsTruncated>false</IsTruncated>{keys}</ListBucketResult>");
+        Some(response("200 OK", "Content-Type: application/xml\r\n", &page))
+    })
+    .await;
+    let storage = storage(endpoint);
+    let template = RawTemplate::parse("s3://zone/raw/{yyyy}/{MM}/{dd}/{HH}/", jiff::tz::TimeZone::UTC).unwrap();
+    let mut files = Vec::new();
+    let see = |file: crate::raw::RawFile, _| {
+        files.push(file.location);
+        Ok(())
+    };
+    let rest = sweep(&storage, &template, &Beside::default(), None, see).await.unwrap();
+    assert_eq!(files, ["s3://zone/raw/2025/06/04/10/a", "s3://zone/raw/2025/06/04/11/b"]);
+    assert_eq!(rest.samples[0].location, "s3://zone/raw/2025/06/04//x");
+    assert_eq!(rest.counts, [(IgnoredReason::NoPartition, 1)].into());
+    let day = template.day(jiff::civil::date(2025, 6, 4)).unwrap();
+    let listing = list(&storage, &template, day, &Beside::default()).await.unwrap();
+    assert_eq!((listing.files.len(), listing.ignored.len()), (2, 1));
+}
