@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use iceberg::spec::{
-    DataContentType, DataFileBuilder, DataFileFormat, NestedField, Transform, Type, UnboundPartitionField,
+    DataContentType, DataFileBuilder, DataFileFormat, Datum, NestedField, Transform, Type, UnboundPartitionField,
     UnboundPartitionSpec,
 };
 use serde_json::Value;
