@@ -12,7 +12,7 @@ use datafusion::{
     catalog::CatalogProviderList,
     catalog::{CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider, TableProvider},
     error::DataFusionError,
-    execution::{SendableRecordBatchStream, SessionStateBuilder, context::SQLOptions},
+    execution::{FunctionRegistry, SendableRecordBatchStream, SessionStateBuilder, context::SQLOptions},
     physical_plan::{ExecutionPlan, execute_stream},
     prelude::SessionContext,
 };
@@ -205,11 +205,16 @@ pub(crate) fn context_of(
         .with_default_catalog_and_schema(CATALOG, default);
     // Before the rule that makes types agree.
     let rules = std::iter::once(Arc::new(UuidAsText) as _).chain(state.analyzer().rules.iter().cloned()).collect();
-    let state = SessionStateBuilder::new_from_existing(state)
+    // Rules of one's own come with an analyzer of their own, which knows nothing of the session's rewrites.
+    let rewrites = state.analyzer().function_rewrites().to_vec();
+    let mut state = SessionStateBuilder::new_from_existing(state)
         .with_config(config)
         .with_catalog_list(Arc::new(catalogs))
         .with_analyzer_rules(rules)
         .build();
+    for rewrite in rewrites {
+        state.register_function_rewrite(rewrite)?;
+    }
     Ok(SessionContext::new_with_state(state))
 }
 
