@@ -93,13 +93,13 @@ pub fn reject(conflicts: &[RowAddress], rule: usize, rejects: &mut [FileRejects]
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{StringViewArray, UInt64Array};
+    use arrow::array::{Int64Array, StringViewArray};
 
     use super::*;
 
     #[test]
     fn a_tag_says_whose_a_key_is_and_leaves_the_key() {
-        let keys: ArrayRef = Arc::new(UInt64Array::from(vec![1, 1, 1, 2]));
+        let keys: ArrayRef = Arc::new(Int64Array::from(vec![1, 1, 1, 2]));
         let tenants: ArrayRef = Arc::new(StringViewArray::from(vec![Some("acme"), Some("beta"), None, Some("acme")]));
         let prints = Tags::Upper.tagged(fingerprints(&[keys], 7).unwrap(), Some(&tenants), 7).unwrap();
         let [acme, beta, nobody, other] = prints[..] else { panic!("four rows") };
