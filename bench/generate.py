@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the raw files of a workload by seed.
 
-    generate.py w1|w2|w4|w5|w7 [--scale S] [--seed N] [--into DIR]
+    generate.py w1|w2|w4|w5|w6-12000|w6-50000|w6-2000|w7 [--scale S] [--seed N] [--into DIR]
 
 Prints the folder, ${ETL_CACHE}/bench/<workload>-<scale>-<seed> unless told otherwise: raw/YYYY/MM/DD/HH/*.parquet and
 data.json, which lists the steps a lake takes: history (one a day, clean), then what is measured. A folder that is
@@ -30,6 +30,8 @@ ROWS_PER_FILE = 375_000
 ROWS_FOR_WORKERS = 500_000  # below, starting processes takes longer than the work
 DUPLICATE_SHARE = 0.05
 REDELIVERED_AFTER_US = (1_000_000, 120_000_000)
+# Rows of each file of W6 by how many files there are: what delivery streams leave when their buffers are small.
+SMALL_FILES = {"w6-12000": (12_000, 50), "w6-50000": (50_000, 50), "w6-2000": (2_000, 5_000)}
 HISTORY_START = datetime(2025, 6, 1, tzinfo=timezone.utc)
 HISTORY_FILES_PER_DAY = 4
 
@@ -95,6 +97,11 @@ def workload(name: str, scale: float) -> Workload:
             for hour in range(hours)
         ]
         return Workload(scaled(2_100_000), week_end, batches)
+    if name in SMALL_FILES:
+        count, file_rows = SMALL_FILES[name]
+        count = max(2, round(count * scale))
+        batch = Batch(count * file_rows, count, week_end + timedelta(hours=12), seconds=300)
+        return Workload(7_000, week_end, [batch])
     if name == "w7":
         batches = [
             Batch(scaled(50_000), 2, week_end + timedelta(hours=hour), seconds=300, number=hour) for hour in range(12)
@@ -275,7 +282,7 @@ def cache() -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Makes the raw files of a workload by seed.")
-    parser.add_argument("workload", choices=["w1", "w2", "w4", "w5", "w7"])
+    parser.add_argument("workload", choices=["w1", "w2", "w4", "w5", *SMALL_FILES, "w7"])
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--into", type=Path, help="the folder")

@@ -114,7 +114,7 @@ class Data(unittest.TestCase):
         self.assertGreater(sum(seconds > 60 for seconds in late), 10)
 
     def test_truth_is_what_a_loop_counts(self) -> None:
-        for workload in ("w1", "w2", "w4", "w7"):
+        for workload in ("w1", "w2", "w4", "w6-12000", "w7"):
             folder, data = self.make(workload)
             known = truth.read(folder)
             lake: dict[tuple, dict] = {}
@@ -166,7 +166,7 @@ class Driver(unittest.TestCase):
             script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(HERE / "standin.py"))} {name} "$@"\n')
             script.chmod(0o755)
         command = [sys.executable, HERE / driver, *arguments, "--etl", cache / "etl"]
-        if driver == "run.py":
+        if driver in ("run.py", "small_files.py"):
             command += ["--runs", "1", "--scale", str(SCALE), "--l0", cache / "l0"]
         elif driver == "commits.py":
             command += ["--runs", "1", "--every", "2", "--rows", "200", "--query", "all rows", "--json", "--etl-clock", cache / "etl"]
@@ -211,6 +211,28 @@ class Driver(unittest.TestCase):
             done = self.bench(Path(folder), "w1", "--partition", "day")
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertIn("W1, share of DuckDB's time", done.stdout)
+
+    def test_w6(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            only = ["--only", "w6-12000", "--only", "w6-2000"]
+            right = self.bench(Path(folder), "w6", *only, "--json", driver="small_files.py")
+            self.assertEqual(right.returncode, 0, right.stderr)
+            results = json.loads(right.stdout)
+            self.assertEqual([result["rows_read"] for result in results], [12 * 50, 2 * 5_000])
+            goals = [[goal["name"] for goal in result["goals"]] for result in results]
+            self.assertEqual(goals[0], ["W6-12000, share of DuckDB's time", "peak RSS"])
+
+            wrong = self.bench(Path(folder), "w6", *only[:2], driver="small_files.py", STANDIN_FAULT="lose")
+            self.assertEqual(wrong.returncode, 1)
+            self.assertIn("WRONG: w6-12000: ", wrong.stderr)
+
+    def test_shapes(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            size = ["--shape", "tiny", "--scale", "0.001", "--memory-limit", "1GiB", "--job", "dedupe", "--json"]
+            done = self.bench(Path(folder), "shapes", *size, driver="shapes.py")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            (row,) = json.loads(done.stdout)
+            self.assertEqual((row["shape"], row["job"], row["limit"]), ("tiny", "dedupe", "1GiB"))
 
     def test_plans_of_a_long_history(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
