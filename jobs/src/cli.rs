@@ -17,13 +17,13 @@ use crate::{
     init::Init,
     inspect::Inspect,
     job::Program,
+    machine::parse_memory_limit,
     maintain::Maintain,
     merge::Merge,
     orphans::Orphans,
     query::Query,
     rollback::RollBack,
     runs::Runs,
-    screen::parse_size,
     shell::{Completions, Man},
     snapshots::Snapshots,
     tier::Tier,
@@ -86,8 +86,8 @@ pub struct Globals {
     /// Form of the log on stderr
     #[arg(long, global = true, env = "ETL_LOG_FORMAT", value_name = "FORM", default_value = "text", hide_env = true)]
     pub log_format: LogForm,
-    /// Memory for the run, like 4GiB; three quarters of what the machine or its cgroup gives unless said
-    #[arg(long, global = true, env = "ETL_MEMORY_LIMIT", value_name = "SIZE", value_parser = parse_size, hide_env = true)]
+    /// Memory for the run, like 4GiB, at least 128MiB; three quarters of what the machine or its cgroup gives unless said
+    #[arg(long, global = true, env = "ETL_MEMORY_LIMIT", value_name = "SIZE", value_parser = parse_memory_limit, hide_env = true)]
     pub memory_limit: Option<u64>,
     /// Worker threads; every core unless said
     #[arg(long, global = true, env = "ETL_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), hide_env = true)]

@@ -16,7 +16,7 @@ use toml::Spanned;
 
 use crate::{
     error::{JobError, Kind, Result},
-    screen::parse_size,
+    machine::parse_memory_limit,
     suggest::suggest,
 };
 
@@ -307,7 +307,8 @@ fn run(document: &Document<'_>, folder: &Path, file: RunFile) -> Result<RunConfi
     let memory_limit_bytes = match &file.memory_limit {
         None => None,
         Some(text) => {
-            Some(parse_size(text.get_ref()).map_err(|message| document.at(text, &message, "for example \"4GiB\""))?)
+            let read = parse_memory_limit(text.get_ref());
+            Some(read.map_err(|message| document.at(text, &message, "for example \"4GiB\""))?)
         }
     };
     if let Some(threads) = &file.threads

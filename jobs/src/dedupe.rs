@@ -18,7 +18,7 @@ use plan::{
 
 use self::{
     apply::{Apply, Ended, REPLANS_MAX},
-    facts::Source,
+    facts::{Gathered, Source},
 };
 use crate::{
     archived::{self, Needed},
@@ -97,7 +97,7 @@ impl Dedupe {
         report: &mut Report,
     ) -> Result<Ended> {
         let step = job.program.progress.step(&table.name.to_string(), "listing raw files");
-        let (facts, archived, warnings) = job.program.interrupt.stops(source.facts()).await??;
+        let Gathered { facts, archived, warnings, interval } = job.program.interrupt.stops(source.facts()).await??;
         drop(step);
         let plan = decide(&facts);
         tracing::debug!(table.name = %table.name, "{plan}");
@@ -130,7 +130,8 @@ impl Dedupe {
                 report.interval = plan.interval;
                 let what = format!("merging {} raw files", plan.files.len());
                 let _step = job.program.progress.step(&table.name.to_string(), &what);
-                match (Apply { job, table, contract, plan: &plan }).run(report).await {
+                let open_options = source.open_options();
+                match (Apply { job, table, contract, plan: &plan, interval, open_options }).run(report).await {
                     Err(error) if error.kind == Kind::Archived => Err(explained(job, &facts, &plan, error).await),
                     ended => ended,
                 }

@@ -198,12 +198,12 @@ impl Job {
     /// This run's limits: option > variable > `etl.toml` > what the machine gives.
     pub fn session_options(&self) -> SessionOptions {
         let (globals, run) = (&self.program.globals, &self.config.run);
+        let memory_limit_bytes =
+            globals.memory_limit.or(run.memory_limit_bytes).unwrap_or_else(machine::memory_limit_bytes);
+        let threads = globals.threads.map(usize::from).or(run.threads).unwrap_or_else(machine::threads);
         SessionOptions {
-            memory_limit_bytes: globals
-                .memory_limit
-                .or(run.memory_limit_bytes)
-                .unwrap_or_else(machine::memory_limit_bytes),
-            threads: globals.threads.map(usize::from).or(run.threads).unwrap_or_else(machine::threads),
+            memory_limit_bytes,
+            threads: machine::threads_within(threads, memory_limit_bytes),
             spill_dir: run.spill_dir.clone().unwrap_or_else(|| self.program.environment.temporary.clone()),
         }
     }

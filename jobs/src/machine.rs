@@ -7,11 +7,35 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::screen::parse_size;
+
 /// Memory where nothing tells how much there is, in bytes.
 const MEMORY_FALLBACK_BYTES: u64 = 4 << 30;
 
 /// Share of the memory that a run uses unless told: the rest is for the kernel's page cache and our neighbours.
 const MEMORY_SHARE_PERCENT: u64 = 75;
+
+/// The least that a run can keep to, beside what the program takes itself.
+pub const MEMORY_LIMIT_BYTES_MIN: u64 = 128 << 20;
+
+/// Memory that one thread of work needs, for what it reads, decodes and encodes.
+const THREAD_BYTES: u64 = 64 << 20;
+
+/// Reads a memory limit. Refuses one that no run could keep to.
+pub fn parse_memory_limit(text: &str) -> Result<u64, String> {
+    let bytes = parse_size(text)?;
+    if bytes < MEMORY_LIMIT_BYTES_MIN {
+        let least = MEMORY_LIMIT_BYTES_MIN >> 20;
+        return Err(format!("a run cannot keep to so little memory: the smallest limit is {least}MiB"));
+    }
+    Ok(bytes)
+}
+
+/// Threads that work side by side within a memory limit, at most those that were asked for.
+pub fn threads_within(threads: usize, memory_limit_bytes: u64) -> usize {
+    let room = usize::try_from(memory_limit_bytes / THREAD_BYTES).unwrap_or(usize::MAX);
+    threads.min(room).max(1)
+}
 
 /// Memory limit of a run that names none, in bytes: a share of the smallest of the cgroup's limits and the machine.
 pub fn memory_limit_bytes() -> u64 {
@@ -20,7 +44,7 @@ pub fn memory_limit_bytes() -> u64 {
         .chain(meminfo_total(&fs::read_to_string("/proc/meminfo").unwrap_or_default()))
         .min()
         .unwrap_or(MEMORY_FALLBACK_BYTES);
-    total / 100 * MEMORY_SHARE_PERCENT
+    (total / 100 * MEMORY_SHARE_PERCENT).max(MEMORY_LIMIT_BYTES_MIN)
 }
 
 /// Worker threads of a run that names none: the CPUs that affinity and the cgroup's quota leave.
@@ -91,6 +115,22 @@ fn cpu_ms(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_that_cannot_be_kept_is_refused() {
+        assert_eq!(parse_memory_limit("128MiB"), Ok(128 << 20));
+        let error = parse_memory_limit("127MiB").unwrap_err();
+        assert!(error.contains("the smallest limit is 128MiB"), "{error}");
+        assert!(parse_memory_limit("much").is_err());
+    }
+
+    #[test]
+    fn fewer_threads_work_where_memory_is_short() {
+        assert_eq!(threads_within(2, 128 << 20), 2);
+        assert_eq!(threads_within(64, 256 << 20), 4);
+        assert_eq!(threads_within(64, 64 << 30), 64);
+        assert_eq!(threads_within(8, 1), 1);
+    }
 
     #[test]
     fn reads_what_the_kernel_writes() {

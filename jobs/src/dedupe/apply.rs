@@ -7,14 +7,14 @@ use contract::{Column, Contract, NewColumns};
 use engine::{
     TableReader,
     dedupe::{self, Dedupe, Outcome, QuarantineTarget, tombstones},
-    raw::{NewColumn, RawInput, RawInterval},
+    raw::{NewColumn, OpenOptions, RawInterval},
 };
 use lake::{CommitError, CommitOptions, Committed, Conflict, Lake, Staging, Table, discard_staged};
 use plan::dedupe::RunPlan;
 
 use crate::{
     config::TableConfig,
-    dedupe::change::Staged,
+    dedupe::{change::Staged, facts},
     error::{JobError, Kind, Result},
     job::Job,
     outcome::{self, describe},
@@ -38,6 +38,10 @@ pub struct Apply<'a> {
     pub contract: &'a Contract,
     /// What to take in.
     pub plan: &'a RunPlan,
+    /// Its files, open already where the plan could open all of them.
+    pub interval: Option<RawInterval>,
+    /// What is noted of them when they are opened.
+    pub open_options: OpenOptions,
 }
 
 /// How carrying a plan out ended.
@@ -53,9 +57,8 @@ impl Apply<'_> {
     /// Executes and commits, and fills the report in.
     pub async fn run(&self, report: &mut Report) -> Result<Ended> {
         let lake = self.job.lake().await?;
-        let inputs = self.inputs();
-        report.inputs =
-            Inputs { files: inputs.len() as u64, bytes: inputs.iter().map(|input| input.size).sum(), rows: 0 };
+        let files = &self.plan.files;
+        report.inputs = Inputs { files: files.len() as u64, bytes: files.iter().map(|file| file.bytes).sum(), rows: 0 };
         for replans in 0..=REPLANS_MAX {
             let table = self.open(lake).await?;
             if let Some(run) =
@@ -68,7 +71,7 @@ impl Apply<'_> {
                 return Ok(Ended::Done);
             }
             report.output.snapshot_before = table.metadata.current_snapshot_id();
-            let staged = self.execute(lake, &table, &inputs, report).await?;
+            let staged = self.execute(lake, &table, report).await?;
             let locations = staged.locations();
             let change = self.change(&table, staged, report);
             match lake::commit(lake, &table, &change, &self.job.commit_inputs(), &CommitOptions::default()).await {
@@ -104,16 +107,6 @@ impl Apply<'_> {
         Err(JobError::new(Kind::Transient, "other writers kept changing the same keys").with_help("run again"))
     }
 
-    fn inputs(&self) -> Vec<RawInput> {
-        let input = |file: &plan::dedupe::RawFile| RawInput {
-            location: file.key.clone(),
-            etag: Some(file.etag.clone()).filter(|etag| !etag.is_empty()),
-            size: file.bytes,
-            partition_start: file.arrival.map_or(file.modified, |arrival| arrival.start()),
-        };
-        self.plan.files.iter().map(input).collect()
-    }
-
     async fn open(&self, lake: &Lake) -> Result<Table> {
         match lake.table(&self.contract.table).await? {
             Some(table) => Ok(table),
@@ -121,9 +114,15 @@ impl Apply<'_> {
         }
     }
 
-    async fn execute(&self, lake: &Lake, table: &Table, inputs: &[RawInput], report: &mut Report) -> Result<Staged> {
+    async fn execute(&self, lake: &Lake, table: &Table, report: &mut Report) -> Result<Staged> {
         let (session, interrupt) = (self.job.session()?, &self.job.program.interrupt);
-        let interval = interrupt.stops(RawInterval::open(&lake.storage, inputs)).await??;
+        let interval = match &self.interval {
+            Some(interval) => interval.clone(),
+            None => {
+                let inputs = facts::inputs(self.plan);
+                interrupt.stops(RawInterval::open(&lake.storage, &inputs, &self.open_options)).await??
+            }
+        };
         report.warnings.extend(contradictions(&interval.contradictions));
         let added_columns = self.new_columns(&interval, table, report)?;
         let schema_update = lake::evolve(&table.metadata, self.contract, &added_columns).map_err(lake::Error::from)?;
@@ -132,6 +131,7 @@ impl Apply<'_> {
             None => Arc::clone(table.metadata.current_schema()),
         };
         let reader = interrupt.stops(TableReader::with_schema(table, None, Arc::clone(&schema))).await??;
+        let reader = reader.with_read_bytes(self.job.session_options().read_bytes());
         let attempt = (self.job.program.ids.random)().simple();
         let staging = Staging::new(&table.metadata, &format!("{}-{attempt}", report.run_id));
         let dedupe = Dedupe {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use contract::{Column, Contract};
-use engine::observe::{FileToObserve, Footer, footers};
+use engine::raw::{OpenOptions, RawInput, RawInterval};
 use lake::{DataFileEntry, Table, raw::RawTemplate};
 use plan::{
     Interval,
@@ -14,7 +14,7 @@ use plan::{
         UnknownColumn,
         absent::{ContractColumns, RawColumns},
     },
-    dedupe::{DedupePlan, Facts, RawFile, Request, TableFacts, TargetFile, decide},
+    dedupe::{DedupePlan, Facts, RawFile, Request, RunPlan, TableFacts, TargetFile, decide},
     parse_time,
 };
 
@@ -27,6 +27,10 @@ use crate::{
     known::Known,
     staging,
 };
+
+/// Share of the memory limit for small raw files and footers that are kept once they have been read, so that they are
+/// requested once.
+const KEPT_SHARE: u64 = 8;
 
 /// Where a run's files come from.
 pub struct Source<'a> {
@@ -42,6 +46,18 @@ pub(super) enum What {
     Interval(Interval),
     Pending,
     Folder(String),
+}
+
+/// What a plan is made from, and what was opened on the way.
+pub struct Gathered {
+    /// What is known.
+    pub facts: Facts,
+    /// Files that must be restored before they can be read.
+    pub archived: HashSet<String>,
+    /// What people must know of the rest.
+    pub warnings: Vec<String>,
+    /// The files of the run that the facts lead to, open; `None` when there is no run, or not all of them could be opened.
+    pub interval: Option<RawInterval>,
 }
 
 impl<'a> Source<'a> {
@@ -69,36 +85,16 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Gathers them, which of the files must be restored before they can be read, and what people must know of the rest.
-    pub async fn facts(&self) -> Result<(Facts, HashSet<String>, Vec<String>)> {
+    /// Gathers them. Footers are read of those files alone that the run would take: whether there are any, the listing and
+    /// the ledger say.
+    pub async fn facts(&self) -> Result<Gathered> {
         let lake = self.job.lake().await?;
         let table = lake.table(&self.table.name).await?;
         if let Some(table) = &table {
             self.check_writable(table)?;
         }
         let Known { runs, memory } = Known::of(table.as_ref())?;
-        let Listed { mut files, settled, seen, left_out, mut warnings } = self.list(&memory).await?;
-        let to_look_at: Vec<_> = files.iter().map(to_observe).collect();
-        // A file that cannot be read is set aside by the run itself, which quarantines it with the reason.
-        let footers = footers(&lake.storage, &to_look_at, &self.event_time()).await;
-        let is_archived =
-            |footer: &engine::Result<Footer>| matches!(footer, Err(engine::Error::Lake(lake::Error::Archived { .. })));
-        let archived = files.iter().zip(&footers).filter(|(_, footer)| is_archived(footer));
-        let mut archived: HashSet<_> = archived.map(|(file, _)| file.key.clone()).collect();
-        let footers: Vec<_> = footers.into_iter().map(|footer| footer.ok()).collect();
-        for (file, footer) in files.iter_mut().zip(&footers) {
-            let Some(footer) = footer else { continue };
-            file.rows = Some(footer.rows);
-            file.event_time = footer.event_time;
-        }
-        let columns = columns(&files, &footers);
-        if matches!(self.what, What::Pending) {
-            warnings.extend(self.leave_archived(&mut files, &mut archived, &memory));
-        }
-        let live = match &table {
-            Some(table) => live_files(table).await?,
-            None => Vec::new(),
-        };
+        let Listed { files, settled, seen, left_out, mut warnings } = self.list(&memory).await?;
         let mut facts = Facts {
             table: self.table.name.clone(),
             request: match self.what {
@@ -116,22 +112,47 @@ impl<'a> Source<'a> {
             seen,
             left_out,
             runs,
-            marks: memory.marks,
-            forgotten: memory.forgotten,
+            marks: memory.marks.clone(),
+            forgotten: memory.forgotten.clone(),
             new_columns: self.contract.new_columns,
-            unknown_columns: self.unknown_columns(footers.iter().flatten()),
+            unknown_columns: Vec::new(),
             contract_columns: ContractColumns {
                 columns: self.contract.columns.clone(),
                 policy: self.contract.absent_columns,
-                with_values: table.as_ref().map_or_else(Vec::new, |table| self.with_values(table, &live)),
+                with_values: Vec::new(),
             },
             column_sets: Vec::new(),
-            target_files: table.as_ref().map_or_else(Vec::new, |table| self.target_files(table, &live)),
+            target_files: Vec::new(),
         };
-        if let DedupePlan::Run(plan) = decide(&facts) {
-            facts.column_sets = column_sets(&plan.files, &columns);
+        let mut archived = HashSet::new();
+        let DedupePlan::Run(plan) = decide(&facts) else {
+            return Ok(Gathered { facts, archived, warnings, interval: None });
+        };
+        if let Some(table) = &table {
+            let live = live_files(table).await?;
+            facts.contract_columns.with_values = self.with_values(table, &live);
+            facts.target_files = self.target_files(table, &live);
         }
-        Ok((facts, archived, warnings))
+        // A file that cannot be read is set aside by the run itself, which quarantines it with the reason.
+        let inputs = inputs(&plan);
+        drop(plan);
+        let (interval, failed) = RawInterval::look(&lake.storage, &inputs, &self.open_options()).await;
+        let footers: HashMap<&str, _> = interval.footers().map(|footer| (footer.location, footer)).collect();
+        for file in &mut facts.files {
+            let footer = footers.get(file.key.as_str());
+            file.rows = footer.map(|footer| footer.rows);
+            file.event_time = footer.and_then(|footer| footer.event_time);
+        }
+        facts.unknown_columns = self.unknown_columns(&interval);
+        facts.column_sets = column_sets(&interval);
+        let is_archived = |error: &engine::Error| matches!(error, engine::Error::Lake(lake::Error::Archived { .. }));
+        archived.extend(failed.iter().filter(|(_, error)| is_archived(error)).map(|(key, _)| key.clone()));
+        if matches!(self.what, What::Pending) {
+            warnings.extend(self.leave_archived(&mut facts.files, &mut archived, &memory));
+        }
+        // What storage did not give the run asks for once more, and says why it fails.
+        let interval = failed.is_empty().then_some(interval);
+        Ok(Gathered { facts, archived, warnings, interval })
     }
 
     /// Refuses what execution or the commit would refuse, before anything is read or staged, and for `--dry-run`, too.
@@ -147,27 +168,40 @@ impl<'a> Source<'a> {
         column.map_or_else(Vec::new, |column| column.raw_names(&self.contract.columns).collect())
     }
 
-    fn unknown_columns<'f>(&self, footers: impl Iterator<Item = &'f Footer>) -> Vec<UnknownColumn> {
+    /// What is noted of raw files when they are opened.
+    pub fn open_options(&self) -> OpenOptions {
+        let options = self.job.session_options();
+        OpenOptions {
+            event_time: self.event_time().into_iter().map(str::to_owned).collect(),
+            kept_bytes_max: options.memory_limit_bytes / KEPT_SHARE,
+            read_bytes: Some(options.read_bytes()),
+        }
+    }
+
+    fn unknown_columns(&self, interval: &RawInterval) -> Vec<UnknownColumn> {
         let known = |name: &str| {
             self.contract.columns.iter().any(|column| {
                 let names = iter::once(&column.name).chain(&column.source).chain(&column.renamed_from);
                 names.into_iter().any(|own| own.to_lowercase() == name.to_lowercase())
             })
         };
-        let mut unknown: BTreeMap<String, UnknownColumn> = BTreeMap::new();
-        for (name, column_type) in footers.flat_map(|footer| &footer.columns) {
-            if known(name) || name.starts_with(engine::raw::QUARANTINE_PREFIX) {
-                continue;
-            }
-            let table_type = column_type.as_ref().map(|column_type| format!("{column_type:?}"));
-            let column = unknown.entry(name.clone()).or_insert_with(|| UnknownColumn {
-                name: name.clone(),
-                table_type: table_type.clone(),
-                files: 0,
-            });
-            column.files += 1;
-            if column.table_type != table_type {
-                column.table_type = None;
+        let mut unknown: BTreeMap<&str, UnknownColumn> = BTreeMap::new();
+        let shapes = interval.columns();
+        for shape in &shapes {
+            for (name, column_type) in &shape.columns {
+                if known(name) || name.starts_with(engine::raw::QUARANTINE_PREFIX) {
+                    continue;
+                }
+                let table_type = column_type.as_ref().map(|column_type| format!("{column_type:?}"));
+                let column = unknown.entry(name).or_insert_with(|| UnknownColumn {
+                    name: (*name).to_owned(),
+                    table_type: table_type.clone(),
+                    files: 0,
+                });
+                column.files += shape.files;
+                if column.table_type != table_type {
+                    column.table_type = None;
+                }
             }
         }
         unknown.into_values().collect()
@@ -203,21 +237,10 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Columns of the files whose footers could be read, by key.
-fn columns(files: &[RawFile], footers: &[Option<Footer>]) -> HashMap<String, RawColumns> {
-    let read = files.iter().zip(footers);
-    read.filter_map(|(file, footer)| Some((file.key.clone(), footer.as_ref()?.columns.clone()))).collect()
-}
-
 /// The different sets of columns of the files that a run takes.
-fn column_sets(taken: &[RawFile], columns: &HashMap<String, RawColumns>) -> Vec<RawColumns> {
-    let mut sets: Vec<RawColumns> = Vec::new();
-    for columns in taken.iter().filter_map(|file| columns.get(&file.key)) {
-        if !sets.contains(columns) {
-            sets.push(columns.clone());
-        }
-    }
-    sets
+fn column_sets(interval: &RawInterval) -> Vec<RawColumns> {
+    let owned = |(name, column_type): (&str, Option<contract::Type>)| (name.to_owned(), column_type);
+    interval.columns().into_iter().map(|shape| shape.columns.into_iter().map(owned).collect()).collect()
 }
 
 async fn live_files(table: &Table) -> Result<Vec<DataFileEntry>> {
@@ -229,10 +252,13 @@ fn total_rows(table: &Table) -> Option<u64> {
     table.head()?.summary().additional_properties.get("total-records")?.parse().ok()
 }
 
-fn to_observe(file: &RawFile) -> FileToObserve {
-    FileToObserve {
+/// The files of a plan, as they are opened.
+pub fn inputs(plan: &RunPlan) -> Vec<RawInput> {
+    let input = |file: &RawFile| RawInput {
         location: file.key.clone(),
-        bytes: file.bytes,
         etag: Some(file.etag.clone()).filter(|etag| !etag.is_empty()),
-    }
+        size: file.bytes,
+        partition_start: file.arrival.map_or(file.modified, |arrival| arrival.start()),
+    };
+    plan.files.iter().map(input).collect()
 }

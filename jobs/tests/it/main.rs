@@ -31,6 +31,7 @@ mod rollback;
 mod rooms;
 mod rows;
 mod services;
+mod shapes;
 mod signals;
 mod statement;
 mod tally;
@@ -109,6 +110,9 @@ fn main() -> ExitCode {
     }
     trials.push(trial(Tier::Local, "local::bad-memory-of-a-query".to_owned(), bad_input::memory_of_a_query));
     trials.push(trial(Tier::Local, "local::bad-memory-of-a-run".to_owned(), bad_input::memory_of_a_run));
+    for (name, run) in shapes::TRIALS {
+        trials.push(trial(Tier::Local, format!("local::shape-{name}"), run));
+    }
     for signal in ["INT", "TERM"] {
         trials
             .push(trial(Tier::Local, format!("local::signal-{signal}"), move || signals::run(Tier::Local, &[signal])));

@@ -1,6 +1,6 @@
 //! Raw files as they are: what their footers say, and what a sample of their rows shows.
 //!
-//! For people and plans, before anything is read in earnest. Refuses to judge: which column is a key and which type a
+//! For people, before anything is read in earnest. Refuses to judge: which column is a key and which type a
 //! table should have is decided elsewhere.
 
 use std::collections::HashSet;
@@ -38,40 +38,6 @@ pub struct FileToObserve {
     pub bytes: u64,
     /// Its version, where it is frozen.
     pub etag: Option<String>,
-}
-
-/// What a file's footer says.
-#[derive(Debug, Clone)]
-pub struct Footer {
-    /// Rows.
-    pub rows: u64,
-    /// Its columns, each with the table type that its values fit; `None` where there is none.
-    pub columns: Vec<(String, Option<contract::Type>)>,
-    /// Smallest and largest value of the column that was asked for, when it is a timestamp or a date and the
-    /// statistics tell.
-    pub event_time: Option<(Timestamp, Timestamp)>,
-}
-
-/// Reads the footers of files, in their order, and the range of the column that has the first of the names
-/// `event_time` which is there. A file that is no Parquet is an `Err` of its own and stops nothing.
-pub async fn footers(storage: &Storage, files: &[FileToObserve], event_time: &[&str]) -> Vec<Result<Footer>> {
-    let read = |file: FileToObserve| async move {
-        let file = open(storage, &file).await?;
-        let schema = file.arrow_schema();
-        Ok(Footer {
-            rows: file.rows(),
-            columns: schema
-                .fields()
-                .iter()
-                .map(|field| (field.name().clone(), iceberg_type(field.data_type())))
-                .collect(),
-            event_time: event_time
-                .iter()
-                .find(|column| schema.column_with_name(column).is_some())
-                .and_then(|column| time_range(&file, &schema, column)),
-        })
-    };
-    stream::iter(files.to_vec()).map(read).buffered(FOOTERS_AT_ONCE).collect().await
 }
 
 /// What files show of themselves.
@@ -309,7 +275,7 @@ fn wider(a: Range, b: Range) -> Range {
 }
 
 /// A column's range as instants, when it is a timestamp or a date.
-fn time_range(file: &ParquetFile, schema: &SchemaRef, column: &str) -> Option<(Timestamp, Timestamp)> {
+pub(crate) fn time_range(file: &ParquetFile, schema: &SchemaRef, column: &str) -> Option<(Timestamp, Timestamp)> {
     let range = Statistics::of(file, schema, column)?.range?;
     let instant = |value: &ScalarValue| match value {
         ScalarValue::TimestampSecond(Some(seconds), _) => Timestamp::from_second(*seconds).ok(),

@@ -8,10 +8,13 @@ pub(crate) mod chunks;
 mod counts;
 mod found;
 mod object;
+mod pages;
 mod reasons;
 mod schema;
 
 use std::{
+    collections::HashMap,
+    ops::Range,
     panic::AssertUnwindSafe,
     sync::{Arc, OnceLock},
 };
@@ -20,6 +23,7 @@ use arrow::{
     array::RecordBatch,
     datatypes::{DataType, Field, SchemaRef},
 };
+use bytes::Bytes;
 use datafusion::common::runtime::SpawnedTask;
 use futures::{
     StreamExt, TryStreamExt,
@@ -34,7 +38,7 @@ use parquet::{
         push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder},
     },
     errors::ParquetError,
-    file::metadata::ParquetMetaData,
+    file::metadata::{ParquetMetaData, RowGroupMetaData},
 };
 
 use crate::{Error, Result};
@@ -44,8 +48,15 @@ use schema::Text;
 /// Name of the trailing column of row numbers that [`ReadOptions::row_number`] adds.
 pub const ROW_NUMBER: &str = "_pos";
 
-/// A row group whose chosen columns are larger than this is not read ahead of its turn.
-const READ_AHEAD_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Memory for reading one file, unless said.
+pub(crate) const READ_BYTES_DEFAULT: u64 = 32 << 20;
+/// Bytes of small row groups that are requested together, and how many column chunks that may be.
+const TOGETHER_BYTES_MAX: u64 = 4 << 20;
+const TOGETHER_RANGES_MAX: usize = 512;
+/// Bytes of decoded values that one batch has at most.
+const BATCH_BYTES_MAX: u64 = 16 << 20;
+/// Most memory for reading one file that is of use.
+const READ_BYTES_MAX: u64 = 512 << 20;
 
 /// A Parquet object whose footer has been read. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -56,6 +67,8 @@ pub struct ParquetFile {
     as_found: Arc<OnceLock<ArrowReaderMetadata>>,
     /// What the footer says of the number of rows, where its row groups say something else.
     rows_claimed: Option<i64>,
+    /// Memory for bytes that are not decoded yet.
+    read_bytes: u64,
 }
 
 /// What the decoder returns.
@@ -90,7 +103,19 @@ impl ParquetFile {
         size: u64,
         etag: Option<String>,
     ) -> Result<Self> {
-        let mut bytes = ObjectBytes { store, path, location, etag, tail: None };
+        Self::open_again(store, path, location, size, etag, Bytes::new()).await
+    }
+
+    /// Opens an object of which [`Self::end`] has been kept: without a request when that has the footer.
+    pub(crate) async fn open_again(
+        store: Arc<dyn ObjectStore>,
+        path: Path,
+        location: String,
+        size: u64,
+        etag: Option<String>,
+        end: Bytes,
+    ) -> Result<Self> {
+        let mut bytes = ObjectBytes { store, path, location, etag, end, is_whole: false };
         if size == 0 {
             return Err(bytes.unreadable("it is empty"));
         }
@@ -100,7 +125,18 @@ impl ParquetFile {
             let (footer, rows_claimed) = counts::counted(footer)?;
             Ok::<_, ParquetError>((schema::arrow_metadata(Arc::new(footer), Text::Checked)?, rows_claimed))
         })?;
-        Ok(Self { bytes: Arc::new(bytes), metadata, as_found: Arc::default(), rows_claimed })
+        Ok(Self {
+            bytes: Arc::new(bytes),
+            metadata,
+            as_found: Arc::default(),
+            rows_claimed,
+            read_bytes: READ_BYTES_DEFAULT,
+        })
+    }
+
+    /// The same file, read with so much memory for bytes that are not decoded yet.
+    pub fn with_read_bytes(self, read_bytes: u64) -> Self {
+        Self { read_bytes: read_bytes.min(READ_BYTES_MAX), ..self }
     }
 
     /// The footer: row groups, column chunks, statistics. Without page indexes.
@@ -112,6 +148,11 @@ impl ParquetFile {
     /// microseconds. Field ids are in each field's metadata as `PARQUET:field_id`.
     pub fn arrow_schema(&self) -> SchemaRef {
         Arc::clone(self.metadata.schema())
+    }
+
+    /// The end of the object that opening it again needs: all of a small object, or its footer.
+    pub(crate) fn end(&self) -> &Bytes {
+        &self.bytes.end
     }
 
     /// Where it lies, for messages.
@@ -129,8 +170,23 @@ impl ParquetFile {
         self.rows_claimed
     }
 
-    /// Reads rows. The next row group's bytes are fetched while one is decoded. The stream ends with its first error; one
-    /// that has other rows than its row groups say is unreadable, too.
+    /// Rows of these root columns that fit into one batch, by what the footer says of their size; at least 1.
+    pub fn rows_within(&self, roots: &[usize]) -> usize {
+        let mut is_read = vec![false; self.metadata.schema().fields().len()];
+        roots.iter().filter_map(|root| is_read.get_mut(*root).map(|is_read| *is_read = true)).for_each(drop);
+        let bytes = self.metadata().row_groups().iter().fold(0_u64, |sum, group| {
+            let sizes = pages::root_sizes(self, group, |chunk| u64::try_from(chunk.uncompressed_size()).unwrap_or(0));
+            let read = sizes.iter().zip(&is_read).filter(|(_, is_read)| **is_read);
+            read.fold(sum, |sum, (bytes, _)| sum.saturating_add(*bytes))
+        });
+        let row_bytes = bytes / self.rows().max(1) + 1;
+        let rows = self.read_bytes.clamp(1 << 20, BATCH_BYTES_MAX) / row_bytes;
+        usize::try_from(rows.max(1)).unwrap_or(usize::MAX)
+    }
+
+    /// Reads rows. The next row group's bytes are fetched while one is decoded, when both fit into the memory for reading;
+    /// one that does not is read in pieces. The stream ends with its first error; one that has other rows than its row groups
+    /// say is unreadable, too.
     pub fn read(&self, options: ReadOptions) -> BoxStream<'static, Result<RecordBatch>> {
         let rows = self.rows_of(&options);
         let (file, kept) = (self.clone(), options.clone());
@@ -156,14 +212,22 @@ impl ParquetFile {
     }
 
     fn decode(&self, options: ReadOptions, metadata: &ArrowReaderMetadata) -> BoxStream<'static, Result<RecordBatch>> {
+        let group_bytes = self.group_bytes_max(&options);
+        if !self.bytes.is_whole && group_bytes > self.read_bytes {
+            return pages::read(self.clone(), metadata.clone(), options);
+        }
         let bytes = Arc::clone(&self.bytes);
+        let together = self.read_together(&options);
         let decoder = match guard(&bytes.location, || self.decoder(options, metadata)) {
-            Ok(decoder) => decoder,
+            Ok(decoder) => Box::new(Groups { decoder, together }),
             Err(error) => return stream::once(async { Err(error) }).boxed(),
         };
-        let roots_bytes = decoder.row_group_bytes;
-        let start =
-            Reading { bytes, current: None, ahead: Some(Ahead::Waiting(Box::new(decoder.decoder))), roots_bytes };
+        let start = Reading {
+            bytes,
+            current: None,
+            ahead: Some(Ahead::Waiting(decoder)),
+            reads_ahead: group_bytes.saturating_mul(2) <= self.read_bytes,
+        };
         stream::try_unfold(
             start,
             |mut reading| async move { Ok(reading.next_batch().await?.map(|batch| (batch, reading))) },
@@ -171,44 +235,81 @@ impl ParquetFile {
         .boxed()
     }
 
-    fn decoder(&self, options: ReadOptions, metadata: &ArrowReaderMetadata) -> Decoded<SizedDecoder> {
-        let mut metadata = metadata.clone();
-        if options.row_number {
-            let field = Field::new(ROW_NUMBER, DataType::Int64, false).with_extension_type(RowNumber);
-            metadata = ArrowReaderMetadata::try_new(
-                Arc::clone(metadata.metadata()),
-                ArrowReaderOptions::new()
-                    .with_schema(Arc::clone(metadata.schema()))
-                    .with_virtual_columns(vec![Arc::new(field)])?,
-            )?;
+    /// Bytes of the chosen columns in the largest of the chosen row groups.
+    fn group_bytes_max(&self, options: &ReadOptions) -> u64 {
+        let bytes = |group: &RowGroupMetaData| -> u64 {
+            let sizes =
+                pages::root_sizes(self, group, |chunk| u64::try_from(chunk.compressed_size()).unwrap_or(u64::MAX));
+            options.roots.iter().filter_map(|root| sizes.get(*root)).fold(0, |sum, bytes| sum.saturating_add(*bytes))
+        };
+        let groups = self.metadata().row_groups();
+        match &options.row_groups {
+            Some(chosen) => chosen.iter().filter_map(|index| groups.get(*index)).map(bytes).max(),
+            None => groups.iter().map(bytes).max(),
         }
+        .unwrap_or(0)
+    }
+
+    /// The chosen chunks of small row groups that follow each other, to be requested together: by the first of them.
+    fn read_together(&self, options: &ReadOptions) -> HashMap<u64, Vec<Range<u64>>> {
+        let mut together: HashMap<u64, Vec<Range<u64>>> = HashMap::new();
+        let groups = self.metadata().row_groups();
+        // What a selection leaves out is not asked for.
+        if self.bytes.is_whole || options.selection.is_some() || options.roots.is_empty() || groups.len() < 2 {
+            return together;
+        }
+        let mask = ProjectionMask::roots(self.metadata.parquet_schema(), options.roots.iter().copied());
+        let bytes_max = TOGETHER_BYTES_MAX.min(self.read_bytes / 2);
+        let (mut first, mut bytes) = (0, u64::MAX);
+        for index in options.row_groups.clone().unwrap_or_else(|| (0..groups.len()).collect()) {
+            let Some(group) = groups.get(index).filter(|group| group.num_rows() > 0) else { continue };
+            let chunks = group.columns().iter().enumerate().filter(|(leaf, _)| mask.leaf_included(*leaf));
+            let ranges: Vec<Range<u64>> = chunks
+                .map(|(_, chunk)| {
+                    let (start, length) = chunk.byte_range();
+                    start..start.saturating_add(length)
+                })
+                .collect();
+            let own = ranges.iter().fold(0_u64, |sum, range| sum.saturating_add(range.end - range.start));
+            let Some(start) = ranges.iter().map(|range| range.start).min() else { continue };
+            bytes = bytes.saturating_add(own);
+            let has_room = together.get(&first).is_some_and(|known| known.len() + ranges.len() <= TOGETHER_RANGES_MAX);
+            if bytes > bytes_max || !has_room {
+                (first, bytes) = (start, own);
+            }
+            together.entry(first).or_default().extend(ranges);
+        }
+        together
+    }
+
+    fn decoder(&self, options: ReadOptions, metadata: &ArrowReaderMetadata) -> Decoded<ParquetPushDecoder> {
+        let metadata = if options.row_number { numbered(metadata)? } else { metadata.clone() };
         let descriptor = self.metadata.parquet_schema();
         let mask = ProjectionMask::roots(descriptor, options.roots.iter().copied());
-        let row_group_bytes = self
-            .metadata()
-            .row_groups()
-            .iter()
-            .map(|group| {
-                let chosen = group.columns().iter().enumerate().filter(|(leaf, _)| mask.leaf_included(*leaf));
-                chosen.map(|(_, chunk)| u64::try_from(chunk.compressed_size()).unwrap_or(0)).sum()
-            })
-            .collect();
+        // The decoder makes room for as many rows as a batch may have, however few there are.
+        let groups = self.metadata().row_groups().iter().map(|group| usize::try_from(group.num_rows()).unwrap_or(0));
+        let rows_max =
+            groups.max().unwrap_or(0).min(options.selection.as_ref().map_or(usize::MAX, RowSelection::row_count));
         let mut builder = ParquetPushDecoderBuilder::new_with_metadata(metadata)
             .with_projection(mask)
-            .with_batch_size(options.batch_rows.max(1));
+            .with_batch_size(options.batch_rows.min(rows_max).max(1));
         if let Some(row_groups) = options.row_groups {
             builder = builder.with_row_groups(row_groups);
         }
         if let Some(selection) = options.selection {
             builder = builder.with_row_selection(selection);
         }
-        Ok(SizedDecoder { decoder: builder.build()?, row_group_bytes })
+        builder.build()
     }
 }
 
-struct SizedDecoder {
-    decoder: ParquetPushDecoder,
-    row_group_bytes: Vec<u64>,
+/// The footer with [`ROW_NUMBER`] as a column.
+fn numbered(metadata: &ArrowReaderMetadata) -> Decoded<ArrowReaderMetadata> {
+    let field = Field::new(ROW_NUMBER, DataType::Int64, false).with_extension_type(RowNumber);
+    let options = ArrowReaderOptions::new()
+        .with_schema(Arc::clone(metadata.schema()))
+        .with_virtual_columns(vec![Arc::new(field)])?;
+    ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)
 }
 
 /// A read under way: the row group being decoded and the one being fetched.
@@ -216,15 +317,22 @@ struct Reading {
     bytes: Arc<ObjectBytes>,
     current: Option<ParquetRecordBatchReader>,
     ahead: Option<Ahead>,
-    roots_bytes: Vec<u64>,
+    /// Whether there is memory for two row groups.
+    reads_ahead: bool,
+}
+
+/// The decoder of the row groups that are left, and which chunks are requested with which.
+struct Groups {
+    decoder: ParquetPushDecoder,
+    together: HashMap<u64, Vec<Range<u64>>>,
 }
 
 enum Ahead {
-    Waiting(Box<ParquetPushDecoder>),
+    Waiting(Box<Groups>),
     Fetching(SpawnedTask<Result<Fetched>>),
 }
 
-type Fetched = (Box<ParquetPushDecoder>, Option<ParquetRecordBatchReader>);
+type Fetched = (Box<Groups>, Option<ParquetRecordBatchReader>);
 
 impl Reading {
     async fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
@@ -250,27 +358,31 @@ impl Reading {
         }
     }
 
-    fn prepare(&self, decoder: Box<ParquetPushDecoder>) -> Result<Option<Ahead>> {
-        let Some(next) = guard(&self.bytes.location, || decoder.peek_next_row_group())? else { return Ok(None) };
-        let next_bytes = self.roots_bytes.get(next).copied().unwrap_or(u64::MAX);
-        Ok(Some(if next_bytes > READ_AHEAD_BYTES_MAX {
-            Ahead::Waiting(decoder)
+    fn prepare(&self, groups: Box<Groups>) -> Result<Option<Ahead>> {
+        if guard(&self.bytes.location, || groups.decoder.peek_next_row_group())?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(if self.reads_ahead {
+            Ahead::Fetching(SpawnedTask::spawn(fetch(Arc::clone(&self.bytes), groups)))
         } else {
-            Ahead::Fetching(SpawnedTask::spawn(fetch(Arc::clone(&self.bytes), decoder)))
+            Ahead::Waiting(groups)
         }))
     }
 }
 
-/// Brings the bytes of the next row group; no reader when there is none.
-async fn fetch(bytes: Arc<ObjectBytes>, mut decoder: Box<ParquetPushDecoder>) -> Result<Fetched> {
+/// Brings the bytes of the next row group, with those of small ones that follow; no reader when there is none.
+async fn fetch(bytes: Arc<ObjectBytes>, mut groups: Box<Groups>) -> Result<Fetched> {
     loop {
-        match guard(&bytes.location, || decoder.try_next_reader())? {
-            DecodeResult::NeedsData(ranges) => {
+        match guard(&bytes.location, || groups.decoder.try_next_reader())? {
+            DecodeResult::NeedsData(mut ranges) => {
+                let first = ranges.iter().map(|range| range.start).min();
+                let more = first.and_then(|first| groups.together.remove(&first)).unwrap_or_default();
+                ranges.extend(more.into_iter().filter(|range| !ranges.contains(range)).collect::<Vec<_>>());
                 let data = bytes.ranges(&ranges).await?;
-                guard(&bytes.location, || decoder.push_ranges(ranges, data))?;
+                guard(&bytes.location, || groups.decoder.push_ranges(ranges, data))?;
             }
-            DecodeResult::Data(reader) => return Ok((decoder, Some(reader))),
-            DecodeResult::Finished => return Ok((decoder, None)),
+            DecodeResult::Data(reader) => return Ok((groups, Some(reader))),
+            DecodeResult::Finished => return Ok((groups, None)),
         }
     }
 }

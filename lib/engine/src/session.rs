@@ -21,6 +21,9 @@ use jiff::Timestamp;
 
 use crate::{Error, Result, sql};
 
+/// Share of the memory limit for bytes that are read and not decoded yet.
+const READ_SHARE: u64 = 8;
+
 /// What a session may use.
 #[derive(Debug, Clone)]
 pub struct SessionOptions {
@@ -30,6 +33,13 @@ pub struct SessionOptions {
     pub threads: usize,
     /// Folder in which operators spill; made when needed.
     pub spill_dir: PathBuf,
+}
+
+impl SessionOptions {
+    /// Memory for bytes of one file that are read and not decoded yet, while each thread reads one.
+    pub fn read_bytes(&self) -> u64 {
+        self.memory_limit_bytes / READ_SHARE / self.threads.max(1) as u64
+    }
 }
 
 /// A DataFusion session with limits.

@@ -117,7 +117,12 @@ fn full(folder: fn(&Lake) -> PathBuf) -> Result<(), String> {
 }
 
 /// A sort that needs more than it may have, and a disk for it that is too small.
-const SORT: &str = "SELECT event_id, payload FROM curated.telemetry ORDER BY payload";
+const SORT: &str = "SELECT event_id, payload || n AS payload FROM curated.telemetry \
+    CROSS JOIN (VALUES ('1'), ('2'), ('3'), ('4'), ('5'), ('6'), ('7'), ('8'), ('9')) AS v (n) ORDER BY payload";
+/// A join whose smaller side has to be in memory, and is larger than may be.
+const JOIN: &str = "WITH rows AS (SELECT payload || n AS payload FROM curated.telemetry \
+    CROSS JOIN (VALUES ('1'), ('2'), ('3'), ('4'), ('5'), ('6'), ('7'), ('8'), ('9')) AS v (n)) \
+    SELECT count(*) FROM rows AS a JOIN rows AS b ON a.payload = b.payload";
 
 /// The disk that a query spills to is full.
 pub fn full_spill_disk() -> Result<(), String> {
@@ -128,33 +133,33 @@ pub fn full_spill_disk() -> Result<(), String> {
     let text = fs::read_to_string(&config).map_err(|error| error.to_string())?;
     fs::write(&config, text + "[run]\nspill_dir = \"spill\"\n").map_err(|error| error.to_string())?;
     let before = lake.state();
-    let ran = lake.run(&["query", SORT, "--full-scan", "--threads", "1", "--memory-limit", "48MiB"]);
+    let ran = lake.run(&["query", SORT, "--full-scan", "--threads", "1", "--memory-limit", "128MiB"]);
     fails_cleanly(
         &ran,
         1,
         &["query: the disk of the spill folder", "/spill is full", "run.spill_dir", "--memory-limit"],
     )?;
     same_state(&before, &lake.state())?;
-    let ran = lake.run(&["query", SORT, "--full-scan", "--threads", "1", "--memory-limit", "256MiB"]);
+    let ran = lake.run(&["query", SORT, "--full-scan", "--threads", "1", "--memory-limit", "2GiB"]);
     if ran.exit == 0 { Ok(()) } else { Err(format!("with more memory it ended {}: {}", ran.exit, ran.stderr)) }
 }
 
-/// A run whose keys do not fit into what it may have.
+/// A run that may have less than any run needs.
 pub fn memory_of_a_run() -> Result<(), String> {
     let lake = noise::lake(Tier::Local, "memory-run")?;
     noise::place(&lake, 1)?;
     let before = lake.state();
     let ran = lake.start(&batches::dedupe(1), &[("ETL_MEMORY_LIMIT", "1KiB")]).wait();
-    fails_cleanly(&ran, 1, &["memory limit of 1024 bytes is too low", "12000 rows", "--memory-limit"])?;
+    fails_cleanly(&ran, 2, &["1KiB", "--memory-limit", "the smallest limit is 128MiB"])?;
     same_state(&before, &lake.state())?;
     succeeds(&lake, 1)
 }
 
-/// A query that cannot even begin with what it may have.
+/// A query that cannot do with what it may have.
 pub fn memory_of_a_query() -> Result<(), String> {
     let lake = noise::lake(Tier::Local, "memory-query")?;
     let before = lake.state();
-    let ran = lake.run(&["query", SORT, "--full-scan", "--threads", "1", "--memory-limit", "4MiB"]);
-    fails_cleanly(&ran, 1, &["memory limit of 4194304 bytes is too low", "query", "--memory-limit"])?;
+    let ran = lake.run(&["query", JOIN, "--full-scan", "--threads", "1", "--memory-limit", "128MiB"]);
+    fails_cleanly(&ran, 1, &["memory limit of 134217728 bytes is too low", "query", "--memory-limit"])?;
     same_state(&before, &lake.state())
 }

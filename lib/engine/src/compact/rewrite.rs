@@ -188,7 +188,7 @@ impl Rewriter {
     ) -> Result<BoxStream<'static, Result<Piece>>> {
         let pool = &self.session.context().runtime_env().memory_pool;
         // With its own deletes, which go with it: those of a whole table need not fit.
-        let reader = self.reader.with_memory(pool);
+        let reader = self.reader.with_memory(pool, self.session.options().read_bytes());
         let columns: Arc<[i32]> = reader.schema().fields().iter().filter_map(|field| field_id(field)).collect();
         let entries: Vec<DataFileEntry> = inputs.iter().map(|input| input.entry.clone()).collect();
         match Order::of(&group.arrange, reader.table(), &entries)? {

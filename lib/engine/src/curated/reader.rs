@@ -43,7 +43,7 @@ pub struct TableReader {
 /// Which rows of a file to read, and how.
 #[derive(Debug, Clone)]
 pub struct RowOptions {
-    /// Rows per batch before deletes are applied, at least 1.
+    /// Rows per batch before deletes are applied, at least 1; fewer where rows are wide.
     pub batch_rows: usize,
     /// Adds [`ROW_NUMBER`] as the last column: the row's position in the file, from 0, deleted rows counted.
     pub row_number: bool,
@@ -86,12 +86,14 @@ impl TableReader {
             live: Arc::new(live),
             deletes: DeleteCache::new(&pool),
             pool,
+            read_bytes: None,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// The same reader with nothing read yet, whose deletes count against a memory pool.
-    pub fn with_memory(&self, pool: &Arc<dyn MemoryPool>) -> Self {
+    /// The same reader with nothing read yet, whose deletes count against a memory pool, and which takes so much memory for
+    /// bytes of one file that are not decoded yet.
+    pub fn with_memory(&self, pool: &Arc<dyn MemoryPool>, read_bytes: u64) -> Self {
         let Shared { table, arrow, live, plan, names, .. } = self.shared.as_ref();
         let shared = Shared {
             table: table.clone(),
@@ -101,8 +103,14 @@ impl TableReader {
             names: names.clone(),
             deletes: DeleteCache::new(pool),
             pool: Arc::clone(pool),
+            read_bytes: Some(read_bytes),
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// The same reader with nothing read yet, which takes so much memory for bytes of one file that are not decoded yet.
+    pub fn with_read_bytes(&self, read_bytes: u64) -> Self {
+        self.with_memory(&self.shared.pool, read_bytes)
     }
 
     /// The files of the snapshot.
@@ -181,10 +189,10 @@ impl TableReader {
         let map = ColumnMap::new(file.location(), self.file_schema(file)?.as_ref(), &wanted, &constants)?;
         let read_row_number = options.row_number || deletes.by_position();
         let batches = file.read(ReadOptions {
+            batch_rows: options.batch_rows.min(file.rows_within(map.roots())),
             roots: map.roots().to_vec(),
             row_groups: options.row_groups,
             selection: options.selection,
-            batch_rows: options.batch_rows,
             row_number: read_row_number,
         });
         let rows = AliveRows {
@@ -257,6 +265,7 @@ pub(super) struct Shared {
     arrow: SchemaRef,
     deletes: DeleteCache,
     pool: Arc<dyn MemoryPool>,
+    read_bytes: Option<u64>,
 }
 
 impl Shared {
@@ -264,7 +273,11 @@ impl Shared {
         let location = file.file_path();
         let (store, path) = self.table.storage.resolve(location)?;
         let opened = ParquetFile::open(store, path, location.to_owned(), file.file_size_in_bytes(), None).await;
-        opened.map_err(|error| self.damaged(error))
+        let opened = opened.map_err(|error| self.damaged(error))?;
+        Ok(match self.read_bytes {
+            Some(read_bytes) => opened.with_read_bytes(read_bytes),
+            None => opened,
+        })
     }
 
     /// What a file that cannot be read means, when it is one of the table's own.

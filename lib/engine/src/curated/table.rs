@@ -8,6 +8,7 @@ use datafusion::{
     catalog::{Session, TableProvider},
     common::{DFSchema, Result as DataFusionResult, Statistics, stats::Precision},
     error::DataFusionError,
+    execution::memory_pool::MemoryLimit,
     logical_expr::{Expr, TableProviderFilterPushDown, TableType, utils::conjunction},
     physical_optimizer::pruning::PruningPredicate,
     physical_plan::{ExecutionPlan, metrics::ExecutionPlanMetricsSet},
@@ -20,7 +21,10 @@ use super::{
     scan::{CuratedScan, OutputColumn},
     slices::balance,
 };
-use crate::{Error, Result, types::field_id};
+use crate::{Error, Result, parquet_file::READ_BYTES_DEFAULT, types::field_id};
+
+/// Share of the operators' memory for bytes of files that are not decoded yet.
+const READ_SHARE: u64 = 5;
 
 /// Name of the column that [`CuratedTable::with_file_column`] adds: the location of the row's data file.
 pub const FILE_COLUMN: &str = "_file";
@@ -145,7 +149,14 @@ impl TableProvider for CuratedTable {
         // Which rows a filter leaves is not known here, so that a limit holds only without one.
         let limit = limit.filter(|_| filters.is_empty());
         let is_bounded = self.is_bounded(predicate.as_deref(), limit);
-        let reader = self.reader.with_memory(&state.runtime_env().memory_pool);
+        let pool = &state.runtime_env().memory_pool;
+        let reader = match pool.memory_limit() {
+            MemoryLimit::Finite(bytes) => {
+                let read_bytes = bytes as u64 / READ_SHARE / state.config().target_partitions().max(1) as u64;
+                self.reader.with_memory(pool, read_bytes)
+            }
+            _ => self.reader.with_memory(pool, READ_BYTES_DEFAULT),
+        };
         let mut files = reader.live().data.clone();
         let files_live = files.len();
         if let Some(predicate) = &predicate {

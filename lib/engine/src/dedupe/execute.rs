@@ -34,6 +34,8 @@ use crate::{
 
 /// Share of the memory limit for values of the table that rows take over.
 const KEPT_SHARE: u64 = 8;
+/// Share of the memory limit for entries: the rest is for verdicts, and for what is read and written meanwhile.
+const ENTRIES_SHARE: u64 = 3;
 
 /// Everything the job's middle needs. Nothing in it is read from the environment.
 pub struct Dedupe<'a> {
@@ -228,11 +230,12 @@ async fn find_winners(
     threads: usize,
 ) -> Result<Found> {
     let limit_bytes = dedupe.session.options().memory_limit_bytes;
-    let budget_bytes = limit_bytes / 2;
+    let budget_bytes = limit_bytes / ENTRIES_SHARE;
     let rows = pass.interval.interval().rows();
     let rounds = Round::all(rows, budget_bytes);
     if rows * ENTRY_BYTES / 256 > budget_bytes {
-        let reason = format!("{rows} rows need at least {} bytes for their keys", rows * ENTRY_BYTES / 256 * 2);
+        let reason =
+            format!("{rows} rows need at least {} bytes for their keys", rows * ENTRY_BYTES / 256 * ENTRIES_SHARE);
         return Err(Error::Memory { limit_bytes, reason });
     }
     let ranks = Arc::new(RankBytes::new(if pass.ranking.needs_bytes() { pass.interval.file_count() } else { 0 }));

@@ -22,7 +22,7 @@ use datafusion::{
         streaming::{PartitionStream, StreamingTableExec},
     },
 };
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use serde::Serialize;
 
 use super::verdicts::{Verdict, Verdicts};
@@ -63,7 +63,8 @@ pub async fn run_checks(
     for check in checks {
         let CheckScope::Table { query, at_least, at_most, exclusive, not } = &check.scope else { continue };
         let failed = |error| sql_error(session, &format!("check {}", check.name), error);
-        let rows = BatchRows { interval: Arc::clone(interval), verdicts: Arc::clone(verdicts) };
+        let threads = session.options().threads.max(1);
+        let rows = BatchRows { interval: Arc::clone(interval), verdicts: Arc::clone(verdicts), threads };
         let context = session.context();
         context.deregister_table(OBJECT).map_err(failed)?;
         context.register_table(OBJECT, Arc::new(rows)).map_err(failed)?;
@@ -164,11 +165,13 @@ fn one_number(batches: &[RecordBatch]) -> DataFusionResult<Option<f64>> {
     Ok(numbers.is_valid(0).then(|| numbers.value(0)))
 }
 
-/// The batch as a table: a partition for each file, only the columns that a query names.
+/// The batch as a table: a partition for each thread, which reads one file after the other, and only the columns that a
+/// query names.
 #[derive(Debug)]
 struct BatchRows {
     interval: Arc<BoundInterval>,
     verdicts: Arc<Verdicts>,
+    threads: usize,
 }
 
 #[async_trait]
@@ -190,11 +193,11 @@ impl TableProvider for BatchRows {
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         let columns = projection.cloned().unwrap_or_else(|| (0..self.schema().fields().len()).collect());
         let schema = Arc::new(self.schema().project(&columns)?);
-        let partitions = (0..self.interval.file_count())
-            .map(|file| {
+        let partitions = (0..self.threads.min(self.interval.file_count()).max(1))
+            .map(|first| {
                 let (interval, verdicts) = (Arc::clone(&self.interval), Arc::clone(&self.verdicts));
-                let (schema, columns) = (Arc::clone(&schema), columns.clone());
-                Arc::new(FileRows { interval, verdicts, file, columns, schema }) as Arc<dyn PartitionStream>
+                let (schema, columns, step) = (Arc::clone(&schema), columns.clone(), self.threads);
+                Arc::new(FileRows { interval, verdicts, first, step, columns, schema }) as Arc<dyn PartitionStream>
             })
             .collect();
         Ok(Arc::new(StreamingTableExec::try_new(schema, partitions, None, None, false, limit)?))
@@ -206,11 +209,13 @@ fn nullable(schema: &SchemaRef) -> SchemaRef {
     Arc::new(arrow::datatypes::Schema::new(fields))
 }
 
+/// Every so many files, one after the other.
 #[derive(Debug)]
 struct FileRows {
     interval: Arc<BoundInterval>,
     verdicts: Arc<Verdicts>,
-    file: usize,
+    first: usize,
+    step: usize,
     columns: Vec<usize>,
     schema: SchemaRef,
 }
@@ -221,17 +226,22 @@ impl PartitionStream for FileRows {
     }
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let (verdicts, file, schema) = (Arc::clone(&self.verdicts), self.file, Arc::clone(&self.schema));
-        let batches = self.interval.scan(file, &self.columns, ScanOptions::default()).map(move |raw| {
-            let raw = raw.map_err(|error| DataFusionError::External(Box::new(error)))?;
-            let keep: BooleanArray = (0..raw.batch.num_rows() as u64)
-                .map(|row| {
-                    let verdict = verdicts.get(file, raw.first_row + row);
-                    Some(!matches!(verdict, Verdict::Invalid | Verdict::Duplicate))
-                })
-                .collect();
-            let batch = raw.batch.with_schema(Arc::clone(&schema))?;
-            Ok(filter_record_batch(&batch, &keep)?)
+        let (interval, verdicts) = (Arc::clone(&self.interval), Arc::clone(&self.verdicts));
+        let (schema, columns) = (Arc::clone(&self.schema), self.columns.clone());
+        let files = stream::iter((self.first..interval.file_count()).step_by(self.step));
+        let batches = files.flat_map(move |file| {
+            let (verdicts, schema) = (Arc::clone(&verdicts), Arc::clone(&schema));
+            interval.scan(file, &columns, ScanOptions::default()).map(move |raw| {
+                let raw = raw.map_err(|error| DataFusionError::External(Box::new(error)))?;
+                let keep: BooleanArray = (0..raw.batch.num_rows() as u64)
+                    .map(|row| {
+                        let verdict = verdicts.get(file, raw.first_row + row);
+                        Some(!matches!(verdict, Verdict::Invalid | Verdict::Duplicate))
+                    })
+                    .collect();
+                let batch = raw.batch.with_schema(Arc::clone(&schema))?;
+                Ok(filter_record_batch(&batch, &keep)?)
+            })
         });
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches))
     }

@@ -32,17 +32,25 @@ pub(super) struct ObjectBytes {
     pub(super) path: Path,
     pub(super) location: String,
     pub(super) etag: Option<String>,
-    /// All of a small object, once its footer has been read.
-    pub(super) tail: Option<Bytes>,
+    /// The end of the object that opening it again needs: all of a small object, or its footer. Empty when there is
+    /// nothing worth keeping.
+    pub(super) end: Bytes,
+    /// Whether [`Self::end`] is all of the object.
+    pub(super) is_whole: bool,
 }
 
 impl ObjectBytes {
+    /// Decodes the footer of an object of `size` bytes: from [`Self::end`] where it is there, or from a read of it.
     pub(super) async fn footer(&mut self, size: u64) -> Result<ParquetMetaData> {
         let location = self.location.clone();
-        let tail = size.saturating_sub(TAIL_BYTES)..size;
-        let data = self.range(tail.clone()).await?;
-        if tail.start == 0 {
-            self.tail = Some(data.clone());
+        if self.end.is_empty() {
+            self.end = self.range(size.saturating_sub(TAIL_BYTES)..size).await?;
+        }
+        let data = self.end.clone();
+        let tail = size.saturating_sub(data.len() as u64)..size;
+        self.is_whole = tail.start == 0;
+        if !self.is_whole {
+            self.end = footer_of(&data);
         }
         let mut decoder = guard(&location, || {
             let mut decoder = ParquetMetaDataPushDecoder::try_new(size)?.with_page_index_policy(PageIndexPolicy::Skip);
@@ -66,8 +74,8 @@ impl ObjectBytes {
 
     /// Several ranges, in the order asked for: neighbours with one request, large ones in parts, side by side.
     pub(super) async fn ranges(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        if let Some(tail) = &self.tail {
-            return ranges.iter().map(|range| self.slice(tail, 0, range)).collect();
+        if self.is_whole {
+            return ranges.iter().map(|range| self.slice(&self.end, 0, range)).collect();
         }
         let groups = group_ranges(ranges);
         let fetched: Vec<Bytes> = stream::iter(groups.iter().cloned().map(|group| self.range_in_parts(group)))
@@ -125,6 +133,14 @@ impl ObjectBytes {
     pub(super) fn unreadable(&self, reason: &str) -> Error {
         Error::Unreadable { location: self.location.clone(), reason: reason.to_owned() }
     }
+}
+
+/// The footer at the end of `tail`, in memory of its own; empty when it begins before.
+fn footer_of(tail: &Bytes) -> Bytes {
+    let length = tail.len().checked_sub(8).and_then(|at| tail[at..at + 4].try_into().ok()).map(u32::from_le_bytes);
+    let needed = length.and_then(|length| usize::try_from(length).ok()?.checked_add(8));
+    let start = needed.and_then(|needed| tail.len().checked_sub(needed));
+    start.map_or_else(Bytes::new, |start| Bytes::copy_from_slice(&tail[start..]))
 }
 
 /// Joins ranges that lie near each other, without making a request larger than it may be.

@@ -12,7 +12,6 @@ use super::{
 };
 use bytes::Bytes;
 use futures::TryStreamExt;
-use std::ops::Range;
 
 async fn fixture(name: &str) -> Result<ParquetFile> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/parquet");
@@ -189,7 +188,8 @@ async fn large_ranges_come_in_parts_that_fit_together() {
     let bytes = Bytes::from_iter((0..40 * 1024 * 1024u32).map(|at| (at / 3) as u8));
     let store = Arc::new(InMemory::new());
     store.put(&Path::from("a"), PutPayload::from(bytes.clone())).await.unwrap();
-    let object = ObjectBytes { store, path: Path::from("a"), location: "a".into(), etag: None, tail: None };
+    let (path, location) = (Path::from("a"), "a".to_owned());
+    let object = ObjectBytes { store, path, location, etag: None, end: Bytes::new(), is_whole: false };
     let wanted = [5..39 * 1024 * 1024, 39 * 1024 * 1024 + 7..39 * 1024 * 1024 + 9];
     let read = object.ranges(&wanted).await.unwrap();
     for (range, read) in wanted.iter().zip(read) {
@@ -327,4 +327,91 @@ async fn a_codec_that_cannot_be_read_is_named() {
     assert!(error.contains("codec LZ4") && error.contains("LZ4_RAW"), "{error}");
     let file = odd("lz4-hadoop-one-block").await.unwrap();
     assert_eq!(rows(&file, all(&file)).await.unwrap()[0].num_rows(), 5);
+}
+
+#[tokio::test]
+async fn a_row_group_that_does_not_fit_reads_the_same_in_pieces() {
+    let whole = bytes_of(60_000, 35_000);
+    assert!(whole.len() as u64 > 3 * TAIL_BYTES);
+    let (_, file) = in_memory(&whole).await;
+    let file = file.unwrap();
+    let selection = RowSelection::from(vec![
+        RowSelector::skip(34_900),
+        RowSelector::select(300),
+        RowSelector::skip(24_700),
+        RowSelector::select(2),
+        RowSelector::skip(98),
+    ]);
+    for (selection, rows_wanted) in [(None, 60_000), (Some(selection), 302)] {
+        for row_groups in [None, Some(vec![0, 1])] {
+            let options = ReadOptions {
+                roots: vec![1, 0],
+                row_groups,
+                selection: selection.clone(),
+                batch_rows: 999,
+                row_number: true,
+            };
+            let expected = rows(&file, options.clone()).await.unwrap();
+            let expected = arrow::compute::concat_batches(&expected[0].schema(), &expected).unwrap();
+            assert_eq!(expected.num_rows(), rows_wanted);
+            // A piece of each column at a time, and one column after the other. The text is larger than a page.
+            let almost = file.group_bytes_max(&options) - 1;
+            assert!(almost > 5 << 18);
+            for read_bytes in [almost, 200 << 10, 1] {
+                let small = file.clone().with_read_bytes(read_bytes);
+                let read = rows(&small, options.clone()).await.unwrap();
+                assert!(read.iter().all(|batch| batch.num_rows() <= 999));
+                let read = arrow::compute::concat_batches(&read[0].schema(), &read).unwrap();
+                assert_eq!(read, expected, "{read_bytes}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_is_replaced_while_it_is_read_in_pieces_is_noticed() {
+    let whole = bytes_of(20_000, 20_000);
+    let (store, file) = in_memory(&whole).await;
+    let file = file.unwrap().with_read_bytes(1);
+    let mut batches = file.read(ReadOptions { batch_rows: 100, ..all(&file) });
+    assert_eq!(batches.try_next().await.unwrap().unwrap().num_rows(), 100);
+    store.put(&Path::from("a.parquet"), PutPayload::from(whole)).await.unwrap();
+    let rest: Result<Vec<_>> = batches.try_collect().await;
+    assert!(matches!(rest, Err(Error::Replaced { location }) if location == "s3://b/a.parquet"));
+}
+
+#[tokio::test]
+async fn a_file_that_is_damaged_inside_is_unreadable_in_pieces_as_well() {
+    let whole = bytes_of(20_000, 20_000);
+    let mut damaged = whole.to_vec();
+    damaged[1_000..200_000].fill(0xff);
+    let (_, file) = in_memory(&Bytes::from(damaged)).await;
+    let file = file.unwrap().with_read_bytes(1);
+    assert!(matches!(rows(&file, all(&file)).await, Err(Error::Unreadable { .. })));
+}
+
+#[tokio::test]
+async fn wide_rows_make_small_batches() {
+    let (_, file) = in_memory(&bytes_of(20_000, 20_000)).await;
+    let file = file.unwrap().with_read_bytes(1 << 20);
+    let (number, both) = (file.rows_within(&[0]), file.rows_within(&[0, 1]));
+    assert!(both * 2 < number, "{both} rows of both columns, {number} of one");
+    // About 60 bytes a row, in batches of a mebibyte.
+    assert!((10_000..30_000).contains(&both), "{both}");
+}
+
+#[tokio::test]
+async fn small_row_groups_are_requested_together() {
+    let whole = bytes_of(20_000, 20);
+    let (_, file) = in_memory(&whole).await;
+    let file = file.unwrap();
+    let together = file.read_together(&all(&file));
+    // A thousand row groups of two chunks each, at most 512 chunks in a request.
+    assert_eq!(together.len(), 4);
+    assert_eq!(together.values().map(Vec::len).sum::<usize>(), 2_000);
+    let batches = rows(&file, ReadOptions { batch_rows: 100_000, ..all(&file) }).await.unwrap();
+    let ids = batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec());
+    assert!(ids.eq(0..20_000));
+    // No room is made for more rows than there are.
+    assert!(batches.iter().all(|batch| batch.column(0).get_array_memory_size() < 4_000));
 }

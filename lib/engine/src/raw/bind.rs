@@ -1,6 +1,6 @@
 //! A raw interval read as the table's schema: columns matched by name, values converted, failures marked by row.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, new_null_array},
@@ -8,25 +8,18 @@ use arrow::{
     datatypes::{DataType, Field, Int64Type, Schema, SchemaRef},
 };
 use contract::{Contract, EpochUnit};
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use parquet::arrow::arrow_reader::RowSelection;
 
 use super::{
     convert::{Fit, convert, fit},
     fill::{AmbiguousColumn, Filling},
-    interval::{OpenFile, RawInput, RawInterval},
+    interval::{FileShape, RawInput, RawInterval},
 };
-use crate::{
-    Error, Result,
-    parquet_file::{ParquetFile, ReadOptions},
-    rules::ColumnProof,
-};
+use crate::{Error, Result, parquet_file::ReadOptions, rules::ColumnProof};
 
-/// Bytes of decoded values that one batch aims for.
-const BATCH_BYTES_TARGET: u64 = 16 << 20;
 /// Most rows of a batch: large batches are what makes scattering to many partitions cheap.
-const BATCH_ROWS_MAX: u64 = 122_880;
-const BATCH_ROWS_MIN: u64 = 1_024;
+const BATCH_ROWS_MAX: usize = 122_880;
 
 /// An interval bound to the table's schema.
 #[derive(Debug)]
@@ -69,18 +62,17 @@ impl BoundInterval {
     /// other column of the table under its own, if at all. Raw columns that differ by case only are an error, and so are
     /// fields of a struct where none is spelled as in the contract.
     pub fn bind(interval: RawInterval, schema: SchemaRef, contract: &Contract) -> Result<Self> {
-        let mut known: Vec<(SchemaRef, Arc<Filling>)> = Vec::new();
+        let mut known: HashMap<*const FileShape, Arc<Filling>> = HashMap::new();
         let mut fillings = Vec::with_capacity(interval.files.len());
         for file in &interval.files {
-            let raw = file.parquet.arrow_schema();
-            if let Some((_, filling)) = known.iter().find(|(other, _)| other.fields() == raw.fields()) {
+            let shape = Arc::as_ptr(&file.shape);
+            if let Some(filling) = known.get(&shape) {
                 fillings.push(Arc::clone(filling));
                 continue;
             }
-            let filling = Filling::new(&raw, &schema, contract);
-            let filling = filling.map_err(|ambiguous| ambiguous.in_file(&file.input.location))?;
-            let filling = Arc::new(filling);
-            known.push((raw, Arc::clone(&filling)));
+            let filling = Filling::new(&file.shape.schema, &schema, contract);
+            let filling = Arc::new(filling.map_err(|ambiguous| ambiguous.in_file(&file.input.location))?);
+            known.insert(shape, Arc::clone(&filling));
             fillings.push(filling);
         }
         let epoch = |field: &Arc<Field>| {
@@ -122,7 +114,7 @@ impl BoundInterval {
 
     /// Rows of a file.
     pub fn rows(&self, file: usize) -> u64 {
-        self.interval.files[file].parquet.rows()
+        self.interval.files[file].rows
     }
 
     /// The interval itself.
@@ -139,7 +131,7 @@ impl BoundInterval {
     ) -> impl Stream<Item = Result<RawBatch>> + Send + use<> {
         let open = &self.interval.files[file];
         let mut roots: Vec<usize> = if options.originals {
-            (0..open.parquet.arrow_schema().fields().len()).collect()
+            (0..open.shape.schema.fields().len()).collect()
         } else {
             columns.iter().filter_map(|column| self.fillings[file].root(*column)).collect()
         };
@@ -160,19 +152,22 @@ impl BoundInterval {
             })
             .collect();
         let selected = options.selection.is_some();
-        let batch_rows = open.batch_rows(&roots);
         let root_count = roots.len();
-        let stream = open.parquet.read_as_found(ReadOptions {
-            roots,
-            row_groups: None,
-            selection: options.selection,
-            batch_rows,
-            // A read of no column at all still has to say how many rows there are.
-            row_number: selected || root_count == 0,
-        });
         let location = open.input.location.clone();
+        let opening = self.interval.reopen(file);
+        let read = async move {
+            let parquet = opening.await?;
+            Ok::<_, Error>(parquet.read_as_found(ReadOptions {
+                batch_rows: parquet.rows_within(&roots).min(BATCH_ROWS_MAX),
+                roots,
+                row_groups: None,
+                selection: options.selection,
+                // A read of no column at all still has to say how many rows there are.
+                row_number: selected || root_count == 0,
+            }))
+        };
         let mut next_row = 0;
-        stream.map(move |batch| {
+        stream::once(read).try_flatten().map(move |batch| {
             let batch = batch?;
             let mut raw = convert_batch(&batch, &takes, &filling, &location)?;
             raw.first_row = next_row;
@@ -200,33 +195,15 @@ impl BoundInterval {
             // Absent: NULL in every row, which fits any type.
             return ColumnProof { type_fits: true, no_nulls: false };
         };
-        let raw = open.parquet.arrow_schema().field(root).data_type().clone();
         ColumnProof {
-            type_fits: surely_fits(&raw, field.data_type()),
-            no_nulls: !raw.is_nested() && !field.data_type().is_nested() && no_nulls(&open.parquet, root),
+            type_fits: surely_fits(open.shape.schema.field(root).data_type(), field.data_type()),
+            no_nulls: !field.data_type().is_nested() && open.no_nulls(root),
         }
     }
 
     /// The schema a file was written with.
     pub fn original_schema(&self, file: usize) -> SchemaRef {
-        self.interval.files[file].parquet.arrow_schema()
-    }
-}
-
-impl OpenFile {
-    fn batch_rows(&self, roots: &[usize]) -> usize {
-        let metadata = self.parquet.metadata();
-        let descriptor = metadata.file_metadata().schema_descr();
-        let bytes: i64 = metadata
-            .row_groups()
-            .iter()
-            .flat_map(|group| group.columns().iter().enumerate())
-            .filter(|(leaf, _)| roots.contains(&descriptor.get_column_root_idx(*leaf)))
-            .map(|(_, column)| column.uncompressed_size())
-            .sum();
-        let row_bytes = u64::try_from(bytes).unwrap_or(0) / self.parquet.rows().max(1) + 1;
-        let rows = (BATCH_BYTES_TARGET / row_bytes).clamp(BATCH_ROWS_MIN, BATCH_ROWS_MAX);
-        usize::try_from(rows).unwrap_or(usize::MAX)
+        Arc::clone(&self.interval.files[file].shape.schema)
     }
 }
 
@@ -235,19 +212,6 @@ impl OpenFile {
 fn surely_fits(raw: &DataType, declared: &DataType) -> bool {
     let is_leaf = !raw.is_nested() && !declared.is_nested();
     is_leaf && (fit(raw, declared) == Fit::Every || (raw == declared && raw.is_decimal()))
-}
-
-fn no_nulls(parquet: &ParquetFile, root: usize) -> bool {
-    let descriptor = parquet.metadata().file_metadata().schema_descr();
-    let Some(leaf) = (0..descriptor.num_columns()).find(|leaf| descriptor.get_column_root_idx(*leaf) == root) else {
-        return false;
-    };
-    descriptor.column(leaf).max_def_level() == 0
-        || parquet
-            .metadata()
-            .row_groups()
-            .iter()
-            .all(|group| group.column(leaf).statistics().and_then(|statistics| statistics.null_count_opt()) == Some(0))
 }
 
 /// A column of the table, and the column of a file's batches that fills it.

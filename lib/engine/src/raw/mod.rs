@@ -10,4 +10,6 @@ pub(crate) use fill::Filling;
 mod interval;
 
 pub use bind::{BoundInterval, RawBatch, ScanOptions};
-pub use interval::{NewColumn, QUARANTINE_PREFIX, RawInput, RawInterval, UnreadableFile};
+pub use interval::{
+    FileColumns, Footer, NewColumn, OpenOptions, QUARANTINE_PREFIX, RawInput, RawInterval, UnreadableFile,
+};

@@ -136,7 +136,7 @@ async fn deletes_that_do_not_fit_in_memory_are_an_error() {
     let many: arrow::array::ArrayRef = std::sync::Arc::new(arrow::array::Int64Array::from_iter_values(0..10_000));
     table.equality(2, vec![("id", Some(1), many)]).await;
     let pool: std::sync::Arc<dyn MemoryPool> = std::sync::Arc::new(GreedyMemoryPool::new(10_000));
-    let reader = table.reader().with_memory(&pool);
+    let reader = table.reader().with_memory(&pool, 1 << 20);
     let read: Result<Vec<_>, _> = reader.read(&reader.live().data[0], &[1], RowOptions::default()).try_collect().await;
     assert!(matches!(read, Err(Error::Memory { limit_bytes: 10_000, .. })), "{read:?}");
 }
