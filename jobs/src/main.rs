@@ -3,11 +3,13 @@
 
 use std::{
     io::{self, IsTerminal},
+    panic::{self, AssertUnwindSafe},
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
 
+use futures::FutureExt;
 use jiff::Timestamp;
 use jobs::{
     cli::{Cli, OutputForm},
@@ -32,7 +34,17 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Threads for reads of local files, at least: each keeps memory of its own, and five hundred keep half a gigabyte.
 const BLOCKING_THREADS_MIN: usize = 8;
 
+/// The last panic, with its place in the code.
+static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
+
 fn main() -> ExitCode {
+    // Whoever catches a panic says what it means, in one message: a damaged file, or a bug.
+    panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(|place| format!(" ({place})")).unwrap_or_default();
+        let text = format!("{}{place}", panic.payload_as_str().unwrap_or("no reason given"));
+        tracing::debug!(panic = text, "a thread gave up");
+        *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }));
     let argv: Vec<_> = arguments();
     let args = argv.iter().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
     let cli = match Cli::read(argv) {
@@ -111,7 +123,7 @@ async fn run(cli: &Cli, mut program: Program) -> Exit {
     if let Err(error) = listen(stop) {
         tracing::warn!("signals are not caught: {error}");
     }
-    let ended = cli.command.run(&program).await;
+    let ended = AssertUnwindSafe(cli.command.run(&program)).catch_unwind().await.unwrap_or_else(|_| Err(bug()));
     if let Some(faults) = faults {
         progress.say(&format!("fault.steps={}", faults.steps()));
     }
@@ -127,6 +139,14 @@ async fn run(cli: &Cli, mut program: Program) -> Exit {
             error.exit()
         }
     }
+}
+
+/// A panic that nobody expected.
+fn bug() -> JobError {
+    let panic = LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+    JobError::new(Kind::Failed, format!("etl stopped at a bug of its own: {panic}")).with_help(
+        "please report it with this message; the same command again finds out what was committed, and does the rest",
+    )
 }
 
 /// Turns the first SIGINT or SIGTERM into a request to stop.

@@ -22,7 +22,8 @@ sorted by their JSON text, columns are in the schema's order, and values have on
 --serve answers one request per line of stdin with one line on stdout, so that Python starts once for many tables. A request
 is the options as JSON: {"catalog": …, "table": …, "all_snapshots": true}. The answer is {"snapshots": [as above]} or
 {"error": "…"}. With "op": "write" the request is one of write_table.py's, with "change" one of change_table.py's, with "make" one
-of make_table.py's. With "equal": [column, value] only such rows are read.
+of make_table.py's. With "equal": [column, value] only such rows are read. With "parquet" the answer has the rows of the Parquet
+file at "path" as PyArrow reads them, with "parquet-duckdb" as DuckDB does.
 """
 
 import argparse
@@ -35,6 +36,7 @@ import sys
 from collections.abc import Callable
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog
 from pyiceberg.expressions import AlwaysTrue, EqualTo
 from pyiceberg.table import StaticTable, Table
@@ -86,6 +88,14 @@ def serve() -> None:
                 from make_table import make
 
                 answer = make(request)
+            elif op == "parquet":
+                table = pq.read_table(request["path"], page_checksum_verification=True)
+                answer = {"snapshots": json_rows(times_in_utc(table))}
+            elif op == "parquet-duckdb":
+                import duckdb
+
+                table = duckdb.sql("SELECT * FROM read_parquet(?)", params=[request["path"]]).arrow().read_all()
+                answer = {"snapshots": json_rows(times_in_utc(table))}
             else:
                 answer = {"snapshots": list(read(request))}
         except Exception as error:  # whatever went wrong is the answer; the next request is not concerned
@@ -107,6 +117,15 @@ def read(options: dict):
         scan = table.scan(row_filter=wanted, snapshot_id=snapshot_id)
         rows = [] if snapshot_id is None else json_rows(scan.to_arrow())
         yield {"snapshot_id": snapshot_id, "rows": rows}
+
+
+def times_in_utc(table: pa.Table) -> pa.Table:
+    """The table with its timestamps as the telemetry contract has them: in microseconds and UTC."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type):
+            times = table.column(place).cast(pa.timestamp("us", field.type.tz), safe=False)
+            table = table.set_column(place, field.name, times.cast(pa.timestamp("us", "UTC")))
+    return table
 
 
 def open_table(options: dict) -> Table:

@@ -1,6 +1,6 @@
-//! Faults on purpose, through a variable that the program reads for tests alone: `ETL_FAULT=N:before|after|stop|pause`,
-//! or `count`. At I/O step N the step fails before its effect, fails after it, the process ends, or it stops until it is
-//! continued; `count` says on stderr how many steps the run took: `fault.steps=N`.
+//! Faults on purpose, through a variable that the program reads for tests alone: `ETL_FAULT=N:before|after|stop|pause|panic`,
+//! or `count`. At I/O step N the step fails before its effect, fails after it, the process ends, it stops until it is
+//! continued, or it panics; `count` says on stderr how many steps the run took: `fault.steps=N`.
 
 use std::{
     fs,
@@ -121,6 +121,40 @@ fn pair(lake: &Lake, hour: usize, step: u64, fault: &str, expected: &Model) -> R
     batches::compare(lake, expected).map_err(at)?;
     batches::check(lake).map_err(at)?;
     Ok(ran.exit == -1 || steps_of(&ran).is_some_and(|taken| taken >= step))
+}
+
+/// A panic at every third step of a run: one message says that it is a bug, without the words of Rust's own; and the same
+/// command again does the work.
+pub fn panics() -> Result<(), String> {
+    let [first, second] = batches_of_two_hours();
+    let mut model = Model::default();
+    model.apply(&first.concat());
+    let lake = Lake::new(Tier::Local, "fault-panic", &[batches::table()]);
+    batches::place(&lake, 0, &first);
+    succeeds(&lake, 0)?;
+    for step in (1..STEPS_MAX).step_by(3) {
+        let hour = usize::try_from(step).map_err(|error| error.to_string())?;
+        let files = later(&second, step);
+        batches::place(&lake, hour, &files);
+        model.apply(&files.concat());
+        let ran = lake.start(&batches::dedupe(hour), &[(FAULT, &format!("{step}:panic"))]).wait();
+        let is_over = ran.exit == 0 && steps_of(&ran).is_some_and(|taken| taken < step);
+        let at = |error: String| format!("panic at step {step}, ended {}: {error}\n{}", ran.exit, ran.stderr);
+        if ran.exit != 0 {
+            let messages = ran.stderr.lines().filter(|line| line.starts_with("error: ")).count();
+            if ran.exit != 1 || messages != 1 || ran.stderr.contains("thread '") || !ran.stderr.contains("on purpose") {
+                return Err(at("one message is expected, without the words of Rust's own".to_owned()));
+            }
+        } else if ran.stderr.contains("a panic on purpose") && !ran.stderr.contains("warning") {
+            return Err(at("it panicked and is said to be done".to_owned()));
+        }
+        succeeds(&lake, hour).map_err(at)?;
+        batches::compare(&lake, &model).map_err(at)?;
+        if is_over {
+            return Ok(());
+        }
+    }
+    Err(format!("a run takes more than {STEPS_MAX} steps"))
 }
 
 fn is_pointer(name: &str) -> bool {

@@ -6,6 +6,7 @@
 mod bad_input;
 mod batches;
 mod case;
+mod damage;
 mod faults;
 mod foreign;
 mod golden;
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         let name = format!("local::statement-fault-{fault}");
         trials.push(trial(Tier::Local, name, move || statement::with_faults(fault)));
     }
+    trials.push(trial(Tier::Local, "local::fault-panic".to_owned(), faults::panics));
     for name in foreign::names() {
         trials.push(foreign_trial(name.to_owned(), move || foreign::merge(name)));
     }
@@ -110,6 +112,10 @@ fn main() -> ExitCode {
     }
     trials.push(trial(Tier::Local, "local::bad-memory-of-a-query".to_owned(), bad_input::memory_of_a_query));
     trials.push(trial(Tier::Local, "local::bad-memory-of-a-run".to_owned(), bad_input::memory_of_a_run));
+    for share in 0..damage::TRIALS {
+        let trial = trial(Tier::Local, format!("local::damaged-{share}"), move || damage::run(share));
+        trials.push(trial.with_ignored_flag(SERVICES.python.is_none()));
+    }
     for (name, run) in shapes::TRIALS {
         trials.push(trial(Tier::Local, format!("local::shape-{name}"), run));
     }

@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use crate::{faults, kill, lake::Tier, maintain, property, race, signals, tier};
+use crate::{damage, faults, kill, lake::Tier, maintain, property, race, signals, tier};
 
 /// What the tiers are called.
 const TIERS: [&str; 2] = ["tier 0 (folder + SQLite)", "tiers 2 and 3 (S3 + Glue emulator)"];
@@ -68,6 +68,11 @@ pub fn text(total: u64) -> String {
         text,
         "{sequences} random sequences of maintenance, {tiered} of them with storage classes, {faults} faults: {deleted} \
          objects deleted, none of them needed"
+    );
+    let (damaged, unnoticeable) = (of(&damage::INPUTS), of(&damage::UNNOTICEABLE));
+    _ = writeln!(
+        text,
+        "{damaged} damaged inputs: no panic, no hang, no strange row; {unnoticeable} of them another reader reads alike"
     );
     _ = writeln!(text, "{} pairs of step and fault of maintenance survived", maintain::PAIRS.load(Relaxed));
     _ = writeln!(text, "{} pairs of step and fault of tiering survived", tier::PAIRS.load(Relaxed));

@@ -394,8 +394,8 @@ fn guard<T, E: std::fmt::Display>(location: &str, step: impl FnOnce() -> std::re
         Ok(Err(error)) => error.to_string(),
         Err(panic) => {
             let message = panic.downcast_ref::<String>().map(String::as_str);
-            let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-            format!("the decoder panicked: {message}")
+            let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+            format!("the decoder gave up: {message}")
         }
     };
     Err(Error::Unreadable { location: location.to_owned(), reason })

@@ -1,5 +1,5 @@
 //! Faults on purpose: every step of input and output gets a number, and at a given one it fails before its effect,
-//! fails after it, or the process ends.
+//! fails after it, the process ends, or it panics.
 //!
 //! Inert unless a [`Faults`] is put into the storage's options and around the catalog. The failures look like those of
 //! a service that is not available, and lie above the S3 client, so that its own retries do not hide them.
@@ -23,7 +23,7 @@ use object_store::ObjectStore;
 
 use crate::{Failure, StoreWrapper, catalog::Catalog, storage::PAGE_OBJECTS};
 
-/// One fault, at one step. Written `12:before`, `12:after`, `12:stop` or `12:pause`.
+/// One fault, at one step. Written `12:before`, `12:after`, `12:stop`, `12:pause` or `12:panic`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FaultPlan {
     /// Number of the step, from 1.
@@ -43,19 +43,23 @@ pub enum Fault {
     Stop,
     /// The process is stopped before it, and goes on when somebody continues it.
     Pause,
+    /// It panics before its effect, as a bug would.
+    Panic,
 }
 
 impl FromStr for FaultPlan {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("write a fault as STEP:before, STEP:after, STEP:stop or STEP:pause, not {text:?}");
+        let bad =
+            || format!("write a fault as STEP:before, STEP:after, STEP:stop, STEP:pause or STEP:panic, not {text:?}");
         let (step, fault) = text.split_once(':').ok_or_else(bad)?;
         let fault = match fault {
             "before" => Fault::Before,
             "after" => Fault::After,
             "stop" => Fault::Stop,
             "pause" => Fault::Pause,
+            "panic" => Fault::Panic,
             _ => return Err(bad()),
         };
         Ok(Self { step: step.parse().map_err(|_| bad())?, fault })
@@ -109,6 +113,7 @@ impl Faults {
                     (self.0.stop)(Fault::Pause);
                     Ok(false)
                 }
+                Fault::Panic => panic!("a panic on purpose at {what}"),
             },
             _ => Ok(false),
         }

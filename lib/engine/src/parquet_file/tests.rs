@@ -329,6 +329,35 @@ async fn a_codec_that_cannot_be_read_is_named() {
     assert_eq!(rows(&file, all(&file)).await.unwrap()[0].num_rows(), 5);
 }
 
+/// What PLAIN pages of numbers hold has no redundancy: only the checksum of the page knows that a bit is another one.
+#[tokio::test]
+async fn a_page_whose_checksum_is_wrong_is_unreadable() {
+    for name in ["parquet-mr-int96.parquet", "parquet-mr-micros-v2.parquet", "parquet-mr-millis-gzip.parquet"] {
+        let file = fixture(name).await.unwrap();
+        let options = all(&file);
+        let expected = rows(&file, options.clone()).await.unwrap();
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/parquet");
+        let whole = std::fs::read(format!("{folder}/{name}")).unwrap();
+        let mut refused = 0;
+        for chunk in file.metadata().row_group(0).columns() {
+            let (start, length) = chunk.byte_range();
+            // The last byte of a chunk is one of its last page.
+            let last = usize::try_from(start + length - 1).unwrap();
+            let mut damaged = whole.clone();
+            damaged[last] ^= 0x10;
+            let (_store, opened) = in_memory(&damaged.into()).await;
+            match rows(&opened.unwrap(), options.clone()).await {
+                Err(Error::Unreadable { location, .. }) => {
+                    assert_eq!(location, "s3://b/a.parquet");
+                    refused += 1;
+                }
+                other => assert_eq!(other.unwrap(), expected, "{name}: {} at {last}", chunk.column_path()),
+            }
+        }
+        assert_eq!(refused, file.metadata().row_group(0).num_columns(), "{name}");
+    }
+}
+
 #[tokio::test]
 async fn a_row_group_that_does_not_fit_reads_the_same_in_pieces() {
     let whole = bytes_of(60_000, 35_000);
