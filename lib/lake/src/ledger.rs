@@ -211,7 +211,7 @@ impl Ledger {
     fn forget_surplus(&mut self, applied: Vec<String>, committed_at: Option<Timestamp>) {
         let has_come = committed_at.and_then(|at| at.checked_add(AHEAD_MAX).ok()).map(|at| at.to_string());
         let mut future = has_come.map(|at| self.partitions.split_off(&at)).unwrap_or_default();
-        let first_kept = self.partitions.keys().rev().take(PARTITIONS_MAX).last().cloned();
+        let first_kept = self.partitions.keys().rev().take(PARTITIONS_MAX).next_back().cloned();
         let mut past = std::mem::take(&mut self.partitions);
         let body = first_kept.as_ref().map(|first| past.split_off(first)).unwrap_or_default();
         // The run's own, newest first; then by when they were applied, as far as that is known.

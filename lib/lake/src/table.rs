@@ -133,7 +133,7 @@ impl Table {
         let metadata = parse_metadata(metadata).await.map_err(|source| TableError::Document {
             table: name.clone(),
             location: pointer.metadata_location.clone(),
-            source,
+            source: Box::new(source),
         })?;
         Ok(Self { name: name.clone(), pointer, metadata: Arc::new(metadata), storage: storage.clone() })
     }
@@ -284,7 +284,7 @@ pub enum TableError {
         location: String,
         /// What is wrong with it.
         #[source]
-        source: Problem,
+        source: Box<Problem>,
     },
     /// Something that we would not read right, so we do not read it.
     #[error("read table {table}: {location} {what}")]
@@ -321,7 +321,8 @@ impl TableError {
     /// What to do about it.
     pub fn help(&self) -> Option<String> {
         Some(match self {
-            Self::Document { source: Problem { lost: Some(lost), .. }, .. } => {
+            Self::Document { source, .. } if source.lost.is_some() => {
+                let lost = source.lost.as_deref().unwrap_or_default();
                 format!("restore the object from the bucket's versions or a backup; {lost}; nothing was changed")
             }
             Self::Document { .. } | Self::Missing { part: TablePart::Metadata, .. } => {
