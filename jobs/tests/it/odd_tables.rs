@@ -45,7 +45,7 @@ customProperties:
 
 /// Names of the tables.
 pub fn names() -> Vec<String> {
-    tables().into_iter().map(|(name, _)| name).collect()
+    tables().into_keys().collect()
 }
 
 fn tables() -> BTreeMap<String, Value> {

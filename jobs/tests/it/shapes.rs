@@ -16,7 +16,7 @@ const LIMIT_BYTES: u64 = 128 << 20;
 const PROGRAM_BYTES: u64 = 130 << 20;
 
 /// Trials by name.
-pub const TRIALS: [(&str, fn() -> Result<(), String>); 1] = [("small-files", small_files)];
+pub const TRIALS: [(&str, crate::Run); 1] = [("small-files", small_files)];
 
 /// Many files of two rows: memory does not follow their number, each is requested once, and a run that finds them applied opens
 /// none.

@@ -214,8 +214,8 @@ mod tests {
                 .collect()
         };
         let rows = replaced(&[(0, 3), (0, 7), (2, 0), (2, 5), (2, 9), (3, 1)]);
-        let files = |rows_max| -> Vec<(Range<usize>, Vec<(usize, Range<u64>)>)> {
-            shares(&rows, rows_max, |_| 10).into_iter().map(|share| (share.rows, share.files)).collect()
+        let files = |rows_max| {
+            shares(&rows, rows_max, |_| 10).into_iter().map(|share| (share.rows, share.files)).collect::<Vec<_>>()
         };
         assert_eq!(files(100), [(0..6, vec![(0, 0..10), (2, 0..10), (3, 0..10)])]);
         assert_eq!(files(3), [(0..3, vec![(0, 0..10), (2, 0..5)]), (3..6, vec![(2, 5..10), (3, 0..10)])]);
