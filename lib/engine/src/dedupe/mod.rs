@@ -5,7 +5,7 @@
 //! 3. [`matching`] looks the winners up in the table, in the files that may hold them.
 //! 4. [`touched`] decides for each file with a match: written again, or its rows marked by position deletes.
 //! 5. [`payload`] reads all columns of what has to be written, once, and writes it beside the rewritten files; what a raw
-//!    file lacks, [`kept`] takes over from the table's rows.
+//!    file lacks, [`mod@kept`] takes over from the table's rows.
 //!
 //! [`execute()`] tells the story. Every raw row has a [`verdicts::Verdict`] at the end, and they add up.
 

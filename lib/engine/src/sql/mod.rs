@@ -1,7 +1,7 @@
 //! SQL as this program understands it, in queries, statements and rules alike.
 //!
 //! Owns how text is read ([`dialect`], [`names`]), arithmetic that fails where it would wrap ([`arithmetic`], [`sum`]), the
-//! time that functions give ([`clock`]), and what failures are called ([`words`]). Refuses to know tables.
+//! time that functions give ([`mod@clock`]), and what failures are called ([`mod@words`]). Refuses to know tables.
 
 mod arithmetic;
 mod clock;
