@@ -50,11 +50,11 @@ pub(super) enum What {
 
 /// What a plan is made from, and what was opened on the way.
 pub struct Gathered {
-    /// What is known.
+    /// The facts that the plan is made from.
     pub facts: Facts,
     /// Files that must be restored before they can be read.
     pub archived: HashSet<String>,
-    /// What people must know of the rest.
+    /// Warnings about files that the run leaves out.
     pub warnings: Vec<String>,
     /// The files of the run that the facts lead to, open; `None` when there is no run, or not all of them could be opened.
     pub interval: Option<RawInterval>,
@@ -168,7 +168,7 @@ impl<'a> Source<'a> {
         column.map_or_else(Vec::new, |column| column.raw_names(&self.contract.columns).collect())
     }
 
-    /// What is noted of raw files when they are opened.
+    /// Options for opening raw files: the event time column, and how many bytes stay in memory.
     pub fn open_options(&self) -> OpenOptions {
         let options = self.job.session_options();
         OpenOptions {

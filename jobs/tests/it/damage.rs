@@ -3,10 +3,11 @@
 //!
 //! Each damaged input has a number, its seed: `ETL_DAMAGED_INPUTS` inputs (100), from the number `ETL_DAMAGE_SEED` (1) on.
 //! Objects of a table are among them with `ETL_DAMAGED_OBJECTS=1`: their names are others in each process, and so is what a
-//! seed hits. No
-//! run panics or hangs; a run that fails, or leaves something out, names the damaged file; no row comes out that was not
-//! in the whole input, unless another reader of the format (PyArrow, PyIceberg) finds the same row in the damaged one; and
-//! with the damage undone the table is whole.
+//! seed hits.
+//!
+//! No run panics or hangs. A run that fails, or leaves something out, names the damaged file. No row comes out that was not in
+//! the whole input, unless another reader of the format (PyArrow, DuckDB, PyIceberg) finds the same row in the damaged one.
+//! With the damage undone the table is whole.
 
 mod change;
 mod world;
@@ -21,7 +22,7 @@ pub const TRIALS: u64 = 4;
 
 /// Damaged inputs that were handled as they should be.
 pub static INPUTS: AtomicU64 = AtomicU64::new(0);
-/// Damaged inputs of which nothing in the file says that they are: another reader finds the same rows in them.
+/// Damaged inputs that are another valid file: another reader finds the same rows in them.
 pub static UNNOTICEABLE: AtomicU64 = AtomicU64::new(0);
 
 /// One share of the inputs. All that go wrong are listed, not only the first.

@@ -9,7 +9,7 @@ use crate::{
 
 /// Small files of one hour.
 const FILES: u64 = 1_500;
-/// What these runs may have.
+/// Options that limit the memory of these runs.
 const LIMIT: [&str; 4] = ["--memory-limit", "128MiB", "--threads", "2"];
 const LIMIT_BYTES: u64 = 128 << 20;
 /// What a program that was built for development takes itself: most of it its own code.

@@ -1,4 +1,4 @@
-//! What happens to the bytes of a file.
+//! Random damage to the bytes of a file: flips, cuts, repeats, and pieces of other files.
 
 /// Numbers that look random and follow from a seed (SplitMix64).
 pub struct Random(u64);

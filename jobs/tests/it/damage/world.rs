@@ -35,7 +35,7 @@ const COLUMNS: &str = "device_id, event_id, event_time, temperature, ingest_time
 /// Rows of every damaged raw file when it is whole.
 const FIXTURE_ROWS: u64 = 12;
 
-/// What lies beside a damaged raw file.
+/// Rows of the whole raw file that lies beside the damaged one.
 const BESIDE: &str = "
     beside, 1, 2025-06-04T10:00, 20.5, 2025-06-04T10:01, acme
     beside, 2, 2025-06-04T11:00, 21.5, 2025-06-04T11:01, acme
@@ -47,7 +47,7 @@ const SECOND: &str = "
     dev-002, e-0004, 2025-06-05T00:00, 98.5, 2025-06-04T12:01, acme
     second,  1,      2025-06-04T12:00, 20.5, 2025-06-04T12:01, acme";
 
-/// What a run over the damaged table brings.
+/// Rows of the raw file that `etl dedupe` merges into the damaged table.
 const THIRD: &str = "
     dev-003, e-0006, 2025-06-03T18:45, 97.5, 2025-06-04T13:01, acme
     third,   1,      2025-06-04T12:00, 20.5, 2025-06-04T12:01, acme";
@@ -352,7 +352,7 @@ fn run(lake: &Lake, arguments: &[impl AsRef<str>]) -> Result<Ran, String> {
     Ok(ran)
 }
 
-/// All that people and machines are told.
+/// Everything that a run says: stdout, stderr and its reports.
 fn said(ran: &Ran) -> String {
     let reports: Vec<String> = ran.reports.iter().map(Value::to_string).collect();
     format!("{}{}{}", ran.stdout, ran.stderr, reports.join("\n"))
