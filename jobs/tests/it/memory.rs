@@ -320,8 +320,21 @@ impl ObjectStore for Memory {
         stream::iter(found).boxed()
     }
 
-    async fn list_with_delimiter(&self, _: Option<&Path>) -> Result<ListResult> {
-        Err(Error::NotImplemented { operation: "a list of one folder".to_owned(), implementer: self.to_string() })
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        let below = prefix.map_or_else(String::new, |prefix| format!("{prefix}/"));
+        let mut listed = ListResult { common_prefixes: Vec::new(), objects: Vec::new() };
+        for (key, object) in &self.state().objects {
+            let Some(rest) = key.strip_prefix(&below) else { continue };
+            let Some((folder, _)) = rest.split_once('/') else {
+                listed.objects.push(meta(key, object));
+                continue;
+            };
+            let folder = Path::from(format!("{below}{folder}"));
+            if listed.common_prefixes.last() != Some(&folder) {
+                listed.common_prefixes.push(folder);
+            }
+        }
+        Ok(listed)
     }
 
     async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {

@@ -94,12 +94,26 @@ impl Shape {
         self.key.iter().map(|column| row[column].to_string()).collect::<Vec<_>>().join("/")
     }
 
+    fn has(&self, column: &str) -> bool {
+        self.columns.iter().any(|(name, _)| *name == column)
+    }
+
     /// The row without columns that the contract does not have.
     fn contracted(&self, row: &Value) -> Value {
-        let has = |name: &String| self.columns.iter().any(|(column, _)| column == name);
         row.as_object().map_or(Value::Null, |row| {
-            row.iter().filter(|(name, _)| has(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+            row.iter().filter(|(name, _)| self.has(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
         })
+    }
+
+    /// What the table holds after the row was merged: columns that the contract does not have are as they were.
+    fn merged(&self, row: &Value, before: Option<&Value>) -> Value {
+        let mut merged = self.contracted(row);
+        for (name, value) in before.and_then(Value::as_object).into_iter().flatten() {
+            if !self.has(name) {
+                merged[name] = value.clone();
+            }
+        }
+        merged
     }
 
     fn parquet(&self, rows: &[(Outcome, Value)]) -> Result<Vec<u8>, String> {
@@ -174,7 +188,8 @@ impl<'a> Target<'a> {
             ran.reports.first().filter(|_| ran.exit == 0).ok_or_else(|| failed(format!("exit {}", ran.exit)))?;
         compare_balance(report, raw).map_err(failed)?;
         for (_, row) in raw.iter().filter(|(outcome, _)| [INSERTED, UPDATED].contains(outcome)) {
-            self.rows.insert(self.shape.key_of(row), normal(&self.shape.contracted(row)));
+            let row = self.shape.merged(row, self.rows.get(&self.shape.key_of(row)));
+            self.rows.insert(self.shape.key_of(&row), normal(&row));
         }
         self.compare_rows().map_err(failed)?;
         let after = report["output"]["snapshot_after"].as_i64().ok_or_else(|| failed("no snapshot".to_owned()))?;
