@@ -4,7 +4,9 @@
 //! Owns everything between a batch and a described file. Refuses to know where rows come from and what is done with
 //! the files: nothing that it writes is live.
 
+mod buffer;
 mod chunk;
+mod encoder;
 mod file;
 mod layout;
 mod options;
@@ -98,9 +100,10 @@ impl TableWriter {
             return Ok(());
         }
         self.shared.layout.check(&batch)?;
-        let permit = self.admit(batch_bytes(&batch)).await?;
+        let bytes = batch_bytes(&batch);
+        let permit = self.admit(bytes).await?;
         let partitioned = self.partitioner.partition(&batch)?;
-        let input = Arc::new(Input { batch, _permit: Some(permit) });
+        let input = Arc::new(Input::admitted(batch, bytes, permit));
         let mut slices: Vec<Vec<(Struct, Slice)>> = self.senders.iter().map(|_| Vec::new()).collect();
         let is_single = partitioned.keys.len() == 1;
         for (key, rows) in partitioned.iter() {
@@ -112,6 +115,10 @@ impl TableWriter {
             if !slices.is_empty() && sender.send(Message::Rows(slices)).await.is_err() {
                 return Err(Shared::failed_before());
             }
+        }
+        if bytes > self.shared.input_permits * PERMIT_BYTES {
+            // More than there is room for: the caller makes no other before this one is encoded.
+            drop(self.admit(bytes).await?);
         }
         Ok(())
     }

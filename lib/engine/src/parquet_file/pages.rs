@@ -28,7 +28,10 @@ use parquet::{
         reader::{ChunkReader, Length},
     },
 };
-use tokio::{runtime::Handle, sync::mpsc};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, mpsc},
+};
 
 use super::{Decoded, ParquetFile, ReadOptions, guard, numbered, object::ObjectBytes};
 use crate::{Error, Result};
@@ -46,10 +49,12 @@ pub(super) fn read(
 ) -> BoxStream<'static, Result<RecordBatch>> {
     let start = async move {
         let (sender, receiver) = mpsc::channel(1);
+        let turns = Turns::new();
+        let asking = Asking(turns.clone());
         let handle = Handle::current();
         let started = std::thread::Builder::new().name("etl-pages".to_owned()).spawn(move || {
             let failure = Failure::default();
-            let reading = Reading { file: &file, metadata, options, handle, failure: failure.clone() };
+            let reading = Reading { file: &file, metadata, options, handle, failure: failure.clone(), turns };
             let sent = guard(file.location(), || reading.run(&sender));
             if let Err(error) = sent {
                 // The decoder has words of its own for what storage did.
@@ -59,11 +64,12 @@ pub(super) fn read(
             }
         });
         let receiver = started.map(|_| receiver).map_err(|source| Error::compute("failed to start a thread", source));
-        let batches = |mut receiver: mpsc::Receiver<Result<RecordBatch>>| async move {
-            receiver.recv().await.map(|batch| (batch, receiver))
+        let batches = |(mut receiver, asking): (mpsc::Receiver<Result<RecordBatch>>, Asking)| async move {
+            asking.ask();
+            receiver.recv().await.map(|batch| (batch, (receiver, asking)))
         };
         match receiver {
-            Ok(receiver) => stream::unfold(receiver, batches).boxed(),
+            Ok(receiver) => stream::unfold((receiver, asking), batches).boxed(),
             Err(error) => stream::once(async { Err(error) }).boxed(),
         }
     };
@@ -76,6 +82,43 @@ type Sender = mpsc::Sender<Result<RecordBatch>>;
 /// The first failure of storage.
 type Failure = Arc<Mutex<Option<Error>>>;
 
+/// When the next batch is decoded: while the last one is at work, or where that one is large, not before the next is asked
+/// for.
+#[derive(Clone)]
+struct Turns(Arc<Semaphore>);
+
+impl Turns {
+    fn new() -> Self {
+        // One batch ahead.
+        Self(Arc::new(Semaphore::new(1)))
+    }
+
+    /// Waits for the turn of the next batch; `None` where nobody wants it.
+    async fn next(&self, after_large: bool) -> Option<()> {
+        let turns = self.0.acquire_many(if after_large { 2 } else { 1 }).await.ok()?;
+        turns.forget();
+        if after_large {
+            self.0.add_permits(1);
+        }
+        Some(())
+    }
+}
+
+/// The side that batches are for.
+struct Asking(Turns);
+
+impl Asking {
+    fn ask(&self) {
+        self.0.0.add_permits(1);
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.0.close();
+    }
+}
+
 struct Reading<'a> {
     file: &'a ParquetFile,
     /// How its columns are read.
@@ -83,12 +126,16 @@ struct Reading<'a> {
     options: ReadOptions,
     handle: Handle,
     failure: Failure,
+    turns: Turns,
 }
 
 impl Reading<'_> {
     /// Hands on batch after batch, as long as they are wanted.
     fn run(&self, sender: &Sender) -> Decoded<()> {
         let metadata = self.file.metadata();
+        if self.handle.block_on(self.turns.next(false)).is_none() {
+            return Ok(());
+        }
         let groups = self.options.row_groups.clone().unwrap_or_else(|| (0..metadata.num_row_groups()).collect());
         let mut rest = self.options.selection.clone();
         for group in groups {
@@ -110,9 +157,10 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Waits until the last batch has been taken, so that no more than one waits; whether anybody takes the next.
-    fn is_wanted(&self, sender: &Sender) -> bool {
-        self.handle.block_on(sender.reserve()).is_ok()
+    /// Hands a batch on, then waits until the next may be decoded; whether anybody wants it.
+    fn hand_on(&self, batch: RecordBatch, sender: &Sender) -> bool {
+        let is_large = batch.get_array_memory_size() as u64 > self.file.read_bytes;
+        sender.blocking_send(Ok(batch)).is_ok() && self.handle.block_on(self.turns.next(is_large)).is_some()
     }
 
     /// The root columns in groups of which a page each fits.
@@ -145,14 +193,12 @@ impl Reading<'_> {
         selection: Option<RowSelection>,
         sender: &Sender,
     ) -> Decoded<bool> {
-        let mut batches = self.reader(group, roots, selection, self.options.row_number)?;
-        while self.is_wanted(sender) {
-            let Some(batch) = batches.next() else { return Ok(true) };
-            if sender.blocking_send(Ok(batch?)).is_err() {
-                break;
+        for batch in self.reader(group, roots, selection, self.options.row_number)? {
+            if !self.hand_on(batch?, sender) {
+                return Ok(false);
             }
         }
-        Ok(false)
+        Ok(true)
     }
 
     fn run_slabs(
@@ -169,9 +215,6 @@ impl Reading<'_> {
             let window = selection.map_or_else(|| window.clone(), |selection| window.intersection(selection));
             if !window.selects_any() {
                 continue;
-            }
-            if !self.is_wanted(sender) {
-                return Ok(false);
             }
             let mut columns: Vec<(FieldRef, ArrayRef)> = Vec::new();
             let mut row_numbers = None;
@@ -191,7 +234,7 @@ impl Reading<'_> {
             let (fields, arrays): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
             let options = RecordBatchOptions::new().with_row_count(Some(window.row_count()));
             let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?;
-            if sender.blocking_send(Ok(batch)).is_err() {
+            if !self.hand_on(batch, sender) {
                 return Ok(false);
             }
         }
@@ -319,8 +362,8 @@ impl Pieces {
         }
         let offset = usize::try_from(start - piece.start)?;
         let bytes = piece.bytes.slice(offset..);
-        if wanted.end == chunk.range.end && length > 1 {
-            // The chunk's last page: nobody comes back for it.
+        if wanted.end >= piece.start + piece.bytes.len() as u64 && length > 1 {
+            // A page up to the piece's end: nobody comes back for it.
             piece.bytes = Bytes::new();
         }
         Ok(bytes)

@@ -15,8 +15,27 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(super) struct Input {
     pub(super) batch: RecordBatch,
+    /// Bytes of its rows.
+    bytes: usize,
     /// Given back with the memory.
-    pub(super) _permit: Option<OwnedSemaphorePermit>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Input {
+    /// A batch whose memory nobody waits for.
+    pub(super) fn new(batch: RecordBatch) -> Self {
+        Self { bytes: batch_bytes(&batch), batch, _permit: None }
+    }
+
+    /// A batch of so many bytes that was let in.
+    pub(super) fn admitted(batch: RecordBatch, bytes: usize, permit: OwnedSemaphorePermit) -> Self {
+        Self { batch, bytes, _permit: Some(permit) }
+    }
+
+    /// Bytes of its rows.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
 }
 
 /// Rows of one batch.
@@ -32,6 +51,11 @@ impl Slice {
     pub(super) fn len(&self) -> usize {
         self.rows.as_ref().map_or(self.input.batch.num_rows(), Vec::len)
     }
+
+    /// Their bytes, about.
+    fn bytes(&self) -> usize {
+        share(self.input.bytes, self.len(), self.input.batch.num_rows())
+    }
 }
 
 /// Rows of several batches that are encoded together. Their columns are gathered one at a time, right before they are
@@ -42,6 +66,8 @@ pub(super) struct Chunk {
     gather: Gather,
     /// How many.
     pub(super) rows: usize,
+    /// Their bytes, about.
+    pub(super) bytes: usize,
 }
 
 #[derive(Debug)]
@@ -58,12 +84,13 @@ impl Chunk {
     /// The rows of the slices, in their order.
     pub(super) fn new(slices: Vec<Slice>) -> Self {
         let rows = slices.iter().map(Slice::len).sum();
+        let bytes = slices.iter().map(Slice::bytes).sum();
         let (inputs, picked): (Vec<_>, Vec<_>) = slices.into_iter().map(|slice| (slice.input, slice.rows)).unzip();
         if picked.iter().all(Option::is_none) {
-            return Self { inputs, gather: Gather::Whole, rows };
+            return Self { inputs, gather: Gather::Whole, rows, bytes };
         }
         if let [Some(picked)] = picked.as_slice() {
-            return Self { inputs, gather: Gather::Take(UInt32Array::from(picked.clone())), rows };
+            return Self { inputs, gather: Gather::Take(UInt32Array::from(picked.clone())), rows, bytes };
         }
         let mut picks = Vec::with_capacity(rows);
         for (index, picked) in picked.into_iter().enumerate() {
@@ -72,13 +99,26 @@ impl Chunk {
                 Some(picked) => picks.extend(picked.into_iter().map(|row| (index, row as usize))),
             }
         }
-        Self { inputs, gather: Gather::Interleave(picks), rows }
+        Self { inputs, gather: Gather::Interleave(picks), rows, bytes }
+    }
+
+    /// All rows of the batches.
+    pub(super) fn whole(inputs: Vec<Arc<Input>>) -> Self {
+        Self::new(inputs.into_iter().map(|input| Slice { input, rows: None }).collect())
     }
 
     /// Rows by batch and row number.
     pub(super) fn picked(inputs: Vec<Arc<Input>>, picks: Vec<(usize, usize)>) -> Self {
         let rows = picks.len();
-        Self { inputs, gather: Gather::Interleave(picks), rows }
+        let all_rows = inputs.iter().map(|input| input.batch.num_rows()).sum();
+        let bytes = share(inputs.iter().map(|input| input.bytes).sum(), rows, all_rows);
+        Self { inputs, gather: Gather::Interleave(picks), rows, bytes }
+    }
+
+    /// Bytes of one column of the rows, about.
+    pub(super) fn column_bytes(&self, index: usize) -> usize {
+        let columns = || self.inputs.iter().map(|input| input.batch.column(index));
+        share(columns().map(column_bytes).sum(), self.rows, columns().map(|column| column.len()).sum())
     }
 
     /// One column of the rows.
@@ -109,6 +149,11 @@ fn column_bytes(column: &ArrayRef) -> usize {
         DataType::Struct(_) => column.as_struct().columns().iter().map(column_bytes).sum(),
         _ => column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size()),
     }
+}
+
+/// What some of the rows have of the bytes of all.
+fn share(bytes: usize, rows: usize, all_rows: usize) -> usize {
+    (bytes as u128 * rows as u128 / all_rows.max(1) as u128) as usize
 }
 
 /// The column in buffers of its own, so that it keeps no others alive.

@@ -6,29 +6,41 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::upload::Outlet;
-use arrow::datatypes::FieldRef;
+use futures::{
+    StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
 use parquet::{
-    arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves},
     column::writer::ColumnCloseResult,
     file::{reader::ChunkReader, writer::SerializedFileWriter},
 };
 use tokio::task::JoinSet;
 
-use super::{chunk::Chunk, layout::Layout, upload::Upload};
+use super::{
+    buffer::RowBuffer,
+    chunk::Chunk,
+    encoder::{EncodedColumn, Encoder},
+    layout::Layout,
+    upload::{Outlet, Upload},
+};
 use crate::{
     Error, Result,
-    metrics::{FileMetrics, count_nans, file_metrics, float_leaves},
+    metrics::{FileMetrics, file_metrics, float_leaves},
     parquet_file::chunks::RowGroupChunks,
 };
+
+/// How much larger rows are in memory than in a file, about.
+const WAITING_PER_ENCODED: usize = 2;
 
 /// One Parquet file while it is written.
 pub(super) struct FileWriter {
     layout: Arc<Layout>,
     parquet: SerializedFileWriter<Sink>,
     sink: Sink,
-    row_groups: ArrowRowGroupWriterFactory,
-    /// Of the row group in progress, one per top-level column; empty between row groups.
+    /// Rows of the row group in progress, while they are not worth encoders: in a table of many columns, or one of many
+    /// open files, those would take more memory than all rows.
+    waiting: RowBuffer,
+    /// Of the row group in progress, one per top-level column; empty while rows wait, and between row groups.
     encoders: Vec<Encoder>,
     group_rows: usize,
     nan_counts: HashMap<i32, u64>,
@@ -52,12 +64,11 @@ impl FileWriter {
         let properties = Arc::clone(&layout.properties);
         let parquet = SerializedFileWriter::new(sink.clone(), Arc::clone(&layout.parquet), properties)
             .map_err(|error| failed(&location, error))?;
-        let row_groups = ArrowRowGroupWriterFactory::new(&parquet, Arc::clone(&layout.arrow));
         Ok(Self {
             layout,
             parquet,
             sink,
-            row_groups,
+            waiting: RowBuffer::default(),
             encoders: Vec::new(),
             group_rows: 0,
             nan_counts: HashMap::new(),
@@ -78,7 +89,7 @@ impl FileWriter {
 
     /// Bytes in memory of the row group in progress.
     pub(super) fn group_memory_bytes(&self) -> usize {
-        self.encoders.iter().map(Encoder::memory_bytes).sum()
+        self.waiting.memory_bytes() + self.encoders.iter().map(Encoder::memory_bytes).sum::<usize>()
     }
 
     /// Bytes that the file will have, about.
@@ -87,13 +98,33 @@ impl FileWriter {
     }
 
     fn group_bytes(&self) -> usize {
-        self.encoders.iter().map(Encoder::encoded_bytes).sum()
+        self.waiting.memory_bytes() / WAITING_PER_ENCODED
+            + self.encoders.iter().map(Encoder::encoded_bytes).sum::<usize>()
     }
 
     /// Adds rows, each column on whichever core is free.
     pub(super) async fn write(&mut self, chunk: Chunk) -> Result<()> {
+        self.group_rows += chunk.rows;
+        if self.encoders.is_empty() && self.waiting.memory_bytes() + chunk.bytes < self.layout.waiting_bytes_max {
+            self.waiting.push(&chunk, &self.layout)?;
+        } else {
+            if !self.waiting.is_empty() {
+                let waiting = Chunk::whole(std::mem::take(&mut self.waiting).into_inputs());
+                self.encode(waiting).await?;
+            }
+            self.encode(chunk).await?;
+        }
+        let settings = &self.layout.settings;
+        if self.group_rows >= settings.row_group_rows_max || self.group_bytes() >= settings.row_group_bytes {
+            self.end_row_group().await?;
+        }
+        Ok(())
+    }
+
+    async fn encode(&mut self, chunk: Chunk) -> Result<()> {
         if self.encoders.is_empty() {
-            self.encoders = self.begin_row_group()?;
+            let columns = 0..self.layout.leaves.len();
+            self.encoders = columns.map(|index| Encoder::new(&self.layout, index, &chunk)).collect::<Result<_>>()?;
         }
         let chunk = Arc::new(chunk);
         let mut encoding = JoinSet::new();
@@ -105,50 +136,40 @@ impl FileWriter {
             let encoder = encoder.map_err(|error| failed(self.upload.location(), error))?;
             self.encoders.push(encoder?);
         }
-        self.encoders.sort_unstable_by_key(|encoder| encoder.index);
-        self.group_rows += chunk.rows;
-        let settings = &self.layout.settings;
-        if self.group_rows >= settings.row_group_rows_max || self.group_bytes() >= settings.row_group_bytes {
-            self.end_row_group().await?;
-        }
+        self.encoders.sort_unstable_by_key(Encoder::index);
         Ok(())
-    }
-
-    fn begin_row_group(&self) -> Result<Vec<Encoder>> {
-        let index = self.parquet.flushed_row_groups().len();
-        let writers = self.row_groups.create_column_writers(index);
-        let mut writers = writers.map_err(|error| failed(self.upload.location(), error))?.into_iter();
-        let encoders = self.layout.columns().enumerate().map(|(index, (field, leaves))| Encoder {
-            index,
-            field: Arc::clone(field),
-            leaves: writers.by_ref().take(leaves).collect(),
-            nan_counts: HashMap::new(),
-        });
-        Ok(encoders.collect())
     }
 
     /// Ends the row group in progress and sends it on its way.
     pub(super) async fn end_row_group(&mut self) -> Result<()> {
-        self.append_row_group().map_err(|error| failed(self.upload.location(), error))?;
+        let columns = if self.waiting.is_empty() {
+            let encoders = std::mem::take(&mut self.encoders);
+            stream::iter(encoders.into_iter().map(Encoder::close)).boxed()
+        } else {
+            let waiting = Chunk::whole(std::mem::take(&mut self.waiting).into_inputs());
+            encode_in_turn(Arc::clone(&self.layout), waiting)
+        };
+        self.append_row_group(columns).await?;
         self.upload.send().await
     }
 
-    fn append_row_group(&mut self) -> parquet::errors::Result<()> {
-        if self.encoders.is_empty() {
+    async fn append_row_group(&mut self, mut columns: BoxStream<'static, Result<EncodedColumn>>) -> Result<()> {
+        if self.group_rows == 0 {
             return Ok(());
         }
-        let mut row_group = self.parquet.next_row_group()?;
-        for encoder in std::mem::take(&mut self.encoders) {
-            for (id, count) in encoder.nan_counts {
+        let location = self.upload.location().to_owned();
+        let mut row_group = self.parquet.next_row_group().map_err(|error| failed(&location, error))?;
+        while let Some(EncodedColumn { leaves, nan_counts }) = columns.try_next().await? {
+            for (id, count) in nan_counts {
                 *self.nan_counts.entry(id).or_default() += count;
             }
-            for leaf in encoder.leaves {
-                leaf.close()?.append_to_row_group(&mut row_group)?;
+            for leaf in leaves {
+                leaf.append_to_row_group(&mut row_group).map_err(|error| failed(&location, error))?;
                 // Column by column, so that no second copy of the row group comes to be.
                 self.upload.push(self.sink.take());
             }
         }
-        row_group.close()?;
+        row_group.close().map_err(|error| failed(&location, error))?;
         self.group_rows = 0;
         Ok(())
     }
@@ -202,37 +223,25 @@ impl FileWriter {
     }
 }
 
+/// Encodes all columns of the rows, no more of them at a time than there are cores.
+fn encode_in_turn(layout: Arc<Layout>, chunk: Chunk) -> BoxStream<'static, Result<EncodedColumn>> {
+    let chunk = Arc::new(chunk);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let encoded = stream::iter(0..layout.leaves.len()).map(move |index| {
+        let (layout, chunk) = (Arc::clone(&layout), Arc::clone(&chunk));
+        let encode = move || {
+            let mut encoder = Encoder::new(&layout, index, &chunk)?;
+            encoder.write(&chunk)?;
+            encoder.close()
+        };
+        let encoding = tokio::spawn(async move { encode() });
+        async { encoding.await.map_err(|error| Error::compute("failed to encode", error))? }
+    });
+    encoded.buffered(cores).boxed()
+}
+
 fn failed(location: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::compute(format!("failed to encode {location}"), error)
-}
-
-/// Encodes one top-level column of a row group.
-struct Encoder {
-    index: usize,
-    field: FieldRef,
-    leaves: Vec<ArrowColumnWriter>,
-    nan_counts: HashMap<i32, u64>,
-}
-
-impl Encoder {
-    fn write(&mut self, chunk: &Chunk) -> Result<()> {
-        let column = chunk.column(self.index)?;
-        count_nans(&self.field, &column, &mut self.nan_counts);
-        let encode_error = |error| Error::compute(format!("failed to encode column {}", self.field.name()), error);
-        let leaves = compute_leaves(&self.field, &column).map_err(encode_error)?;
-        for (writer, leaf) in self.leaves.iter_mut().zip(&leaves) {
-            writer.write(leaf).map_err(encode_error)?;
-        }
-        Ok(())
-    }
-
-    fn memory_bytes(&self) -> usize {
-        self.leaves.iter().map(ArrowColumnWriter::memory_size).sum()
-    }
-
-    fn encoded_bytes(&self) -> usize {
-        self.leaves.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum()
-    }
 }
 
 /// Where the Parquet writer puts its bytes, and we take them from while it goes on.

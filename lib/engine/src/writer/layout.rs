@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use arrow::{
     array::{Array, RecordBatch},
-    datatypes::{FieldRef, SchemaRef},
+    datatypes::SchemaRef,
 };
 use lake::spec::{PrimitiveType, Schema, Type};
 use parquet::{
@@ -27,6 +27,10 @@ pub(super) struct Layout {
     pub(super) arrow: SchemaRef,
     pub(super) parquet: TypePtr,
     pub(super) properties: WriterPropertiesPtr,
+    /// Those of columns with large values: without dictionary and statistics.
+    pub(super) properties_of_large: WriterPropertiesPtr,
+    /// Bytes of rows that a file gathers before it opens encoders, which cost as much. 0 opens them for the first row.
+    pub(super) waiting_bytes_max: usize,
     pub(super) modes: MetricsModes,
     pub(super) settings: FileSettings,
     /// Leaf columns of each top-level column.
@@ -58,9 +62,12 @@ impl Layout {
         for leaf in 0..descriptor.num_columns() {
             leaves[descriptor.get_column_root_idx(leaf)] += 1;
         }
-        let properties = Arc::new(writer_properties(&descriptor, &options));
+        let properties = writer_properties(&descriptor, &options);
+        let properties_of_large = Arc::new(without_copies(&properties, &descriptor));
+        let properties = Arc::new(properties);
         let LayoutOptions { settings, modes, .. } = options;
-        Ok(Self { schema, arrow, parquet, properties, modes, settings, leaves })
+        let waiting_bytes_max = 0;
+        Ok(Self { schema, arrow, parquet, properties, properties_of_large, waiting_bytes_max, modes, settings, leaves })
     }
 
     /// Refuses a batch whose columns are not of the table's types, in its order, or hold NULL where the table does not.
@@ -81,11 +88,6 @@ impl Layout {
             }
         }
         Ok(())
-    }
-
-    /// The top-level columns with the number of their leaves.
-    pub(super) fn columns(&self) -> impl Iterator<Item = (&FieldRef, usize)> {
-        self.arrow.fields().iter().zip(self.leaves.iter().copied())
     }
 }
 
@@ -125,6 +127,17 @@ fn writer_properties(descriptor: &SchemaDescriptor, options: &LayoutOptions<'_>)
         }
     }
     properties.build()
+}
+
+/// The same, for columns of which the encoder keeps no value but those of its page.
+fn without_copies(properties: &WriterProperties, descriptor: &SchemaDescriptor) -> WriterProperties {
+    let all = properties.clone().into_builder();
+    let builder = descriptor.columns().iter().map(|column| column.path().clone()).fold(all, |builder, path| {
+        builder
+            .set_column_dictionary_enabled(path.clone(), false)
+            .set_column_statistics_enabled(path, EnabledStatistics::None)
+    });
+    builder.build()
 }
 
 fn is_time(column: &ColumnDescriptor) -> bool {

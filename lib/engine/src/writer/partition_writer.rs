@@ -8,7 +8,7 @@ use parquet::schema::types::SchemaDescriptor;
 
 use super::{
     TableWriterOptions,
-    chunk::{Chunk, Input, Slice},
+    chunk::{Chunk, Input},
     file::FileWriter,
     shared::Shared,
 };
@@ -65,10 +65,10 @@ impl PartitionWriter {
     pub(crate) async fn write(&mut self, batch: RecordBatch) -> Result<()> {
         self.shared.layout.check(&batch)?;
         let rows = batch.num_rows() as u64;
-        let input = Arc::new(Input { batch, _permit: None });
+        let chunk = Chunk::whole(vec![Arc::new(Input::new(batch))]);
         let memory_bytes = self.memory_bytes;
         let file = self.open()?;
-        file.write(Chunk::new(vec![Slice { input, rows: None }])).await?;
+        file.write(chunk).await?;
         if file.memory_bytes() > memory_bytes {
             file.end_row_group().await?;
         }

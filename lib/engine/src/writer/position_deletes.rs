@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     FileSettings,
-    chunk::{Chunk, Input, Slice},
+    chunk::{Chunk, Input},
     file::FileWriter,
     layout::{Layout, LayoutOptions},
     upload::Outlet,
@@ -153,5 +153,5 @@ fn chunk(layout: &Layout, path: &str, positions: &[u64]) -> Result<Chunk> {
     let positions: ArrayRef = Arc::new(Int64Array::from_iter_values(positions.iter().map(|&position| position as i64)));
     let batch = RecordBatch::try_new(Arc::clone(&layout.arrow), vec![paths, positions])
         .map_err(|error| Error::compute("failed to make a batch of deletes", error))?;
-    Ok(Chunk::new(vec![Slice { input: Arc::new(Input { batch, _permit: None }), rows: None }]))
+    Ok(Chunk::whole(vec![Arc::new(Input::new(batch))]))
 }

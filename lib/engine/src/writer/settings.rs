@@ -45,6 +45,24 @@ impl FileSettings {
             is_delta_encoded: properties.get("etl.parquet.delta-encoding").is_some_and(|text| text.trim() == "true"),
         })
     }
+
+    /// Memory that the encoder of a column takes before it has seen a value, in bytes: the hash table of its dictionary, and
+    /// what its codec keeps between pages (measured with pages of a megabyte).
+    pub(super) fn encoder_bytes(&self) -> usize {
+        const DICTIONARY_BYTES: usize = 80 << 10;
+        let codec_bytes = match self.compression {
+            Compression::ZSTD(level) => match level.compression_level() {
+                ..=1 => 1 << 20,
+                2..=3 => 2 << 20,
+                4..=8 => 4 << 20,
+                9..=12 => 12 << 20,
+                _ => 20 << 20,
+            },
+            Compression::GZIP(_) => 384 << 10,
+            _ => 128 << 10,
+        };
+        DICTIONARY_BYTES + codec_bytes
+    }
 }
 
 fn compression(properties: &HashMap<String, String>, zstd_level: Option<i32>) -> Result<Compression> {

@@ -9,10 +9,10 @@ use lake::spec::{DataFile, Struct};
 use tokio::sync::mpsc;
 
 use super::{
+    buffer::RowBuffer,
     chunk::{Chunk, Slice},
     file::FileWriter,
     shared::{Shared, lock},
-    sorted::SortBuffer,
 };
 use crate::Result;
 
@@ -46,7 +46,7 @@ struct Partition {
     gathered: Vec<Slice>,
     gathered_rows: usize,
     file: Option<FileWriter>,
-    buffer: Option<SortBuffer>,
+    buffer: Option<RowBuffer>,
     memory_bytes: usize,
     used_at: u64,
 }
@@ -175,7 +175,7 @@ impl Shard {
     fn account(&mut self, key: &Struct) {
         let Some(partition) = self.partitions.get_mut(key) else { return };
         let file_bytes = partition.file.as_ref().map_or(0, FileWriter::memory_bytes);
-        let now = file_bytes + partition.buffer.as_ref().map_or(0, SortBuffer::memory_bytes);
+        let now = file_bytes + partition.buffer.as_ref().map_or(0, RowBuffer::memory_bytes);
         let before = std::mem::replace(&mut partition.memory_bytes, now);
         self.memory_bytes = self.memory_bytes + now - before;
         self.shared.encoded_bytes.fetch_add(now, Ordering::SeqCst);
@@ -212,7 +212,7 @@ impl Shard {
         {
             let memory_bytes = buffer.memory_bytes();
             let mut file = self.shared.new_file(key)?;
-            for chunk in buffer.sorted(&sort)? {
+            for chunk in sort.sorted(buffer)? {
                 file.write(chunk).await?;
             }
             let finished = self.shared.finish_file(key, file).await?;

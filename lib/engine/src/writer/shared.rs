@@ -85,6 +85,7 @@ impl Shared {
         if let Some(sort) = &sort {
             layout = Layout::new(Arc::clone(schema), layout_options(sort.sorting_columns(&layout.leaves)))?;
         }
+        layout.waiting_bytes_max = layout.leaves.iter().sum::<usize>() * layout.settings.encoder_bytes();
         let memory_bytes = usize::try_from(options.memory_bytes).unwrap_or(usize::MAX);
         let shards = options.threads.max(1);
         let input_permits = (memory_bytes / 4 / PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));

@@ -1,23 +1,16 @@
 //! Sorts the rows of a file before they are written.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::{
-    array::{ArrayRef, RecordBatch},
+    array::ArrayRef,
     compute::{SortOptions, concat},
-    datatypes::{Field, Schema},
     row::{RowConverter, SortField},
 };
 use lake::spec::{NullOrder, SortDirection, SortOrder, Transform};
 use parquet::file::metadata::SortingColumn;
 
-use super::{
-    chunk::{Chunk, Input, batch_bytes, compact},
-    layout::Layout,
-};
+use super::{buffer::RowBuffer, chunk::Chunk};
 use crate::{
     Error, Result,
     partition::{column_at, field_path},
@@ -88,44 +81,16 @@ impl Sort {
             self.permille.store((file_bytes * 1000 / memory_bytes as u64).max(1), Ordering::Relaxed);
         }
     }
-}
-
-/// The rows of one file before they are sorted, in memory of their own.
-#[derive(Debug, Default)]
-pub(super) struct SortBuffer {
-    inputs: Vec<Arc<Input>>,
-    memory_bytes: usize,
-}
-
-impl SortBuffer {
-    /// Bytes of the rows.
-    pub(super) fn memory_bytes(&self) -> usize {
-        self.memory_bytes
-    }
-
-    /// Copies rows in, so that the batches they came in can go.
-    pub(super) fn push(&mut self, chunk: &Chunk, layout: &Layout) -> Result<()> {
-        let columns = layout.arrow.fields().iter().enumerate().map(|(index, field)| {
-            let column = compact(chunk.column(index)?);
-            // Of the column's own type: fields within it may have other metadata than the table's.
-            Ok((Field::new(field.name(), column.data_type().clone(), true), column))
-        });
-        let (fields, columns): (Vec<_>, Vec<_>) = columns.collect::<Result<Vec<_>>>()?.into_iter().unzip();
-        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
-            .map_err(|error| Error::compute("failed to gather rows", error))?;
-        self.memory_bytes += batch_bytes(&batch);
-        self.inputs.push(Arc::new(Input { batch, _permit: None }));
-        Ok(())
-    }
 
     /// The rows in order, equal ones as they came.
-    pub(super) fn sorted(self, sort: &Sort) -> Result<impl Iterator<Item = Chunk> + use<>> {
+    pub(super) fn sorted(&self, rows: RowBuffer) -> Result<impl Iterator<Item = Chunk> + use<>> {
         let sort_error = |error| Error::compute("failed to sort rows", error);
-        let mut columns = Vec::with_capacity(sort.terms.len());
-        let mut fields = Vec::with_capacity(sort.terms.len());
-        for term in &sort.terms {
+        let inputs = rows.into_inputs();
+        let mut columns = Vec::with_capacity(self.terms.len());
+        let mut fields = Vec::with_capacity(self.terms.len());
+        for term in &self.terms {
             let parts =
-                self.inputs.iter().map(|input| transform_array(term.transform, &column_at(&input.batch, &term.path)?));
+                inputs.iter().map(|input| transform_array(term.transform, &column_at(&input.batch, &term.path)?));
             let parts: Vec<ArrayRef> = parts.collect::<Result<_>>()?;
             let parts: Vec<_> = parts.iter().map(AsRef::as_ref).collect();
             let column = concat(&parts).map_err(sort_error)?;
@@ -137,10 +102,9 @@ impl SortBuffer {
         let mut order: Vec<u32> = (0..rows.num_rows() as u32).collect();
         order.sort_by(|a, b| rows.row(*a as usize).cmp(&rows.row(*b as usize)));
         let mut places = Vec::with_capacity(order.len());
-        for (index, input) in self.inputs.iter().enumerate() {
+        for (index, input) in inputs.iter().enumerate() {
             places.extend((0..input.batch.num_rows()).map(|row| (index as u32, row as u32)));
         }
-        let inputs = self.inputs;
         let chunks = order.len().div_ceil(CHUNK_ROWS);
         Ok((0..chunks).map(move |chunk| {
             let end = order.len().min((chunk + 1) * CHUNK_ROWS);

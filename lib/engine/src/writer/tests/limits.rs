@@ -52,6 +52,53 @@ async fn memory_stays_within_its_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_many_columns_wait_until_they_are_worth_their_encoders() {
+    const COLUMNS: i32 = 300;
+    let folder = TempDir::new().unwrap();
+    let fields = (1..=COLUMNS)
+        .map(|id| NestedField::optional(id, format!("c{id}"), Type::Primitive(PrimitiveType::Double)).into());
+    let schema: SchemaRef = Arc::new(Schema::builder().with_fields(fields).build().unwrap());
+    let mut options = options(&folder, schema.clone(), spec(&schema, &[]));
+    options.memory_bytes = 16 << 20;
+    let writer = TableWriter::new(options).unwrap();
+    let batch = |from: i64| {
+        let column = |id: i32| (from..from + 500).map(|n| (n * i64::from(id)) as f64).collect::<Float64Array>();
+        let columns = (1..=COLUMNS).map(|id| Arc::new(column(id)) as _).collect();
+        RecordBatch::try_new(arrow_schema(&schema).unwrap(), columns).unwrap()
+    };
+    let batches: Vec<RecordBatch> = (0..10).map(|n| batch(n * 500)).collect();
+    for batch in &batches {
+        writer.write(batch.clone()).await.unwrap();
+    }
+    let files = writer.close().await.unwrap();
+    let peak = writer.encoded_bytes_peak();
+    assert!(peak < 16 << 20, "{peak} bytes");
+    assert_eq!(read(&schema, files[0].file_path()), concat_batches(&batches[0].schema(), &batches).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_values_are_not_copied_into_dictionaries_and_statistics() {
+    use arrow::array::BinaryViewArray;
+    let (folder, schema) = (TempDir::new().unwrap(), noise_schema());
+    for (name, length, has_copies) in [("small", 100, true), ("large", 100 << 10, false)] {
+        let mut options = options(&folder, schema.clone(), spec(&schema, &[]));
+        let location = format!("file://{}/{name}.parquet", folder.path().display());
+        options.file_name = Arc::new(move |_, _| Ok(location.clone()));
+        let values: Vec<Vec<u8>> = (0..50).map(|n| vec![n; length]).collect();
+        let column = Arc::new(BinaryViewArray::from_iter_values(&values));
+        let batch = RecordBatch::try_new(arrow_schema(&schema).unwrap(), vec![column]).unwrap();
+        let writer = TableWriter::new(options).unwrap();
+        writer.write(batch.clone()).await.unwrap();
+        let files = writer.close().await.unwrap();
+        assert_eq!(read(&schema, files[0].file_path()), batch);
+        let reader = ParquetRecordBatchReaderBuilder::try_new(open(files[0].file_path())).unwrap();
+        let chunk = reader.metadata().row_group(0).column(0).clone();
+        assert_eq!(chunk.dictionary_page_offset().is_some(), has_copies, "{name}");
+        assert_eq!(chunk.statistics().is_some(), has_copies, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn few_files_are_open_at_once() {
     let folder = TempDir::new().unwrap();
     let schema = telemetry();
