@@ -6,7 +6,7 @@ mod foreign;
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
-    datatypes::{DataType, Field, Fields, Schema},
+    datatypes::{DataType, Field, Fields, Schema, TimeUnit},
     json::ReaderBuilder,
 };
 use parquet::arrow::ArrowWriter;
@@ -63,13 +63,13 @@ const ODD: [&str; 35] = [
     "=equals=",
     "(paren)",
     "a,b;c",
-    "<angle>",
+    LONG,
     "-",
     ".",
     "..",
     "null",
     "partition",
-    LONG,
+    "<angle>",
 ];
 
 /// Longer than a folder's name may be.
@@ -87,6 +87,12 @@ const TABLES: [&str; 5] =
 /// How a table is partitioned by some of its columns.
 const TRANSFORMS: [&str; 5] = ["identity", "bucket(4)", "truncate(2)", "identity", "identity"];
 
+/// How the tables are partitioned by their time.
+const OF_TIME: [&str; 5] = ["year", "month", "day", "hour", "day"];
+
+/// The time column.
+const TIME: &str = "ti:me-1";
+
 /// One table of the walk.
 struct Walk {
     lake: Lake,
@@ -100,7 +106,7 @@ fn walk(number: usize) -> Result<(), String> {
     let table = TABLES[number];
     let setup = TableSetup {
         name: table.to_owned(),
-        contract: contract(table, names),
+        contract: contract(table, names, OF_TIME[number]),
         source: "odd/{yyyy}/{MM}/{dd}/".to_owned(),
         timezone: None,
     };
@@ -141,6 +147,7 @@ impl Walk {
         let mut row = Map::new();
         row.insert("i-d".to_owned(), json!(id));
         row.insert("or-der".to_owned(), json!(version));
+        row.insert(TIME.to_owned(), json!(format!("2025-0{id}-04T0{id}:00:00.123456Z")));
         for name in self.names {
             row.insert((*name).to_owned(), json!(value));
         }
@@ -241,11 +248,15 @@ fn text(of: &str) -> String {
 }
 
 /// A contract with a column for each name, a struct and a list of structs with a field for each, partitioned by the first
-/// five and sorted by the others.
-fn contract(table: &str, names: &[&str]) -> String {
+/// five and by time, and sorted by the others.
+fn contract(table: &str, names: &[&str], of_time: &str) -> String {
     let mut properties = vec![
         json!({"name": "i-d", "logicalType": "integer", "primaryKey": true, "required": true}),
         json!({"name": "or-der", "logicalType": "integer"}),
+        json!({
+            "name": TIME, "logicalType": "timestamp", "partitioned": true, "partitionKeyPosition": TRANSFORMS.len() + 1,
+            "customProperties": [{"property": "etl.partitionTransform", "value": of_time}],
+        }),
     ];
     for (index, name) in names.iter().enumerate() {
         let mut property = json!({"name": name, "logicalType": "string"});
@@ -283,6 +294,7 @@ fn parquet(names: &[&str], rows: &[Value]) -> Result<Vec<u8>, String> {
     let texts = |names: &[&str]| names.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect::<Vec<_>>();
     let inside = DataType::Struct(Fields::from(texts(names)));
     let mut fields = vec![Field::new("i-d", DataType::Int64, false), Field::new("or-der", DataType::Int64, true)];
+    fields.push(Field::new(TIME, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true));
     fields.extend(texts(names));
     fields.push(Field::new("in side", inside.clone(), true));
     fields.push(Field::new("li-st", DataType::List(Arc::new(Field::new("element", inside, true))), true));
