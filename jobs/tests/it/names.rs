@@ -5,6 +5,7 @@ mod foreign;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use apache_avro::Reader;
 use arrow::{
     datatypes::{DataType, Field, Fields, Schema, TimeUnit},
     json::ReaderBuilder,
@@ -202,6 +203,7 @@ impl Walk {
             expected.extend(rows.map(|row| json!({"name": sql(name), "value": value, "id": row["i-d"]})));
         }
         same("rows that a filter finds", &texts(&expected), &texts(&found))?;
+        self.are_names_of_avro()?;
         if SERVICES.python.is_none() {
             return Ok(());
         }
@@ -210,6 +212,16 @@ impl Walk {
             let rows: Vec<_> = all.iter().copied().filter(|row| row[*name] == "x").collect();
             same(&format!("rows of {name:?} as PyIceberg reads them"), &texts(&rows), &texts(&read))?;
             tally::pair();
+        }
+        Ok(())
+    }
+
+    /// Manifests and their lists, as a parser that holds names to Avro's specification reads them.
+    fn are_names_of_avro(&self) -> Result<(), String> {
+        let files = self.lake.warehouse().into_iter().filter(|(name, _)| name.ends_with(".avro"));
+        for (name, bytes) in files {
+            let say = |error: apache_avro::Error| format!("{name}: {error}");
+            Reader::new(&bytes[..]).map_err(say)?.try_for_each(|entry| entry.map(drop).map_err(say))?;
         }
         Ok(())
     }

@@ -72,7 +72,7 @@ const ROOMS: [Room; 5] = [
             "futures", "indicatif", "mimalloc", "parquet", "tokio", "toml", "tracing", "tracing-subscriber", "uuid",
         ],
         tests_may_import: &[
-            "assert_cmd", "async-trait", "aws-credential-types", "bytes", "hyper-util", "insta", "libtest-mimic",
+            "apache-avro", "assert_cmd", "async-trait", "aws-credential-types", "bytes", "hyper-util", "insta", "libtest-mimic",
             "object_store", "proptest", "s3s", "serde-saphyr", "tempfile",
         ],
     },
