@@ -11,7 +11,7 @@ use std::{
 
 use contract::{Contract, Duration};
 use engine::{
-    FileName, Session, Stop, TableReader, TableWriterOptions,
+    FileName, Session, Stop, TableReader, TableWriterOptions, bug,
     compact::{Rewriter, Rewritten},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -147,8 +147,8 @@ impl<'a> Apply<'a> {
                 tasks.spawn(async move { (group.partition.clone(), rewriter.rewrite(&group).await) });
             }
             let Some(ended) = tasks.join_next().await else { break };
-            let (partition, rewritten) = ended.map_err(|panic| {
-                JobError::new(Kind::Failed, format!("failed to write files of {name} again: {panic}"))
+            let (partition, rewritten) = ended.map_err(|error| {
+                JobError::new(Kind::Failed, format!("failed to write files of {name} again: {}", bug(error)))
             })?;
             done += 1;
             drop(step);

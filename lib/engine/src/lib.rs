@@ -34,6 +34,7 @@ pub use partition::{Partitioned, Partitioner};
 pub use rules::faults as rule_faults;
 pub use session::{Session, SessionOptions};
 pub use stop::Stop;
+pub use tasks::bug;
 pub use transform::transform_array;
 pub use types::{arrow_schema, arrow_type, field_id, iceberg_type};
 pub use writer::{

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinError};
 
 use crate::{Error, Result};
 
@@ -14,7 +14,13 @@ pub async fn on_file<T: Send + 'static>(
 ) -> Result<T> {
     let task = tokio::spawn(work);
     let _guard = AbortOnDrop(task.abort_handle());
-    task.await.map_err(|panic| Error::Unreadable { location, reason: panic_text(panic) })?
+    let gave_up = |reason: String| format!("the decoder gave up: {reason}");
+    task.await.map_err(|error| Error::Unreadable { location, reason: gave_up(reason(error)) })?
+}
+
+/// What is said of a task that ended without a result, where its input cannot be to blame.
+pub fn bug(error: JoinError) -> String {
+    format!("etl stopped at a bug of its own: {}", reason(error))
 }
 
 struct AbortOnDrop(AbortHandle);
@@ -25,11 +31,11 @@ impl Drop for AbortOnDrop {
     }
 }
 
-fn panic_text(error: tokio::task::JoinError) -> String {
+fn reason(error: JoinError) -> String {
     if !error.is_panic() {
         return "the task was stopped".to_owned();
     }
     let payload = error.into_panic();
     let text = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
-    format!("the decoder gave up: {}", text.unwrap_or("no reason given"))
+    text.unwrap_or("no reason given").to_owned()
 }

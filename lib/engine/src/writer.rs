@@ -31,7 +31,7 @@ use tokio::{
     task::{AbortHandle, JoinHandle},
 };
 
-use crate::{Error, Partitioner, Result, types::arrow_schema};
+use crate::{Error, Partitioner, Result, tasks::bug, types::arrow_schema};
 pub(crate) use chunk::batch_bytes;
 use chunk::{Input, Slice};
 pub use options::{FileName, TableWriterOptions};
@@ -181,7 +181,7 @@ impl TableWriter {
             let ended = task.await;
             tasks.pop();
             if let Err(error) = ended {
-                self.shared.fail(Error::compute("failed to write", error));
+                self.shared.fail(Error::compute("failed to write", bug(error)));
             }
         }
     }

@@ -31,6 +31,7 @@ use crate::{
     Error, Result, Session,
     curated::{RowOptions, TableReader},
     sql_error,
+    tasks::bug,
 };
 
 /// What a failure is said to have been about.
@@ -414,7 +415,7 @@ fn together(ranges: Vec<Vec<Block>>, bytes_max: u64) -> Vec<Unsorted> {
 
 /// The result of a task, which runs already. A decoder that panics is a failure of the sort.
 async fn joined<T: Send + 'static>(task: SpawnedTask<Result<T>>) -> Result<T> {
-    task.join().await.map_err(|source| Error::compute("failed to sort rows", source))?
+    task.join().await.map_err(|error| Error::compute("failed to sort rows", bug(error)))?
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ use crate::{
     curated::TableReader,
     raw::{BoundInterval, RawInterval},
     rules::Rules,
+    tasks::bug,
     types::arrow_schema,
     writer::{TableWriter, TableWriterOptions},
 };
@@ -272,7 +273,7 @@ async fn find_winners(
         let winners =
             tokio::task::spawn_blocking(move || resolve(collectors, &resolve_ranks, &resolve_verdicts, tags, threads))
                 .await
-                .map_err(|panic| Error::compute("failed to find winners", panic))?;
+                .map_err(|error| Error::compute("failed to find winners", bug(error)))?;
         let winners = Arc::new(winners);
         conflicts.extend(winners.conflicts());
         let table: &TableName = &dedupe.contract.table;

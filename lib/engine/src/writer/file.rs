@@ -27,6 +27,7 @@ use crate::{
     Error, Result,
     metrics::{FileMetrics, file_metrics, float_leaves},
     parquet_file::chunks::RowGroupChunks,
+    tasks::bug,
 };
 
 /// How much larger rows are in memory than in a file, about.
@@ -133,7 +134,7 @@ impl FileWriter {
             encoding.spawn(async move { encoder.write(&chunk).map(|()| encoder) });
         }
         while let Some(encoder) = encoding.join_next().await {
-            let encoder = encoder.map_err(|error| failed(self.upload.location(), error))?;
+            let encoder = encoder.map_err(|error| failed(self.upload.location(), bug(error)))?;
             self.encoders.push(encoder?);
         }
         self.encoders.sort_unstable_by_key(Encoder::index);
@@ -235,7 +236,7 @@ fn encode_in_turn(layout: Arc<Layout>, chunk: Chunk) -> BoxStream<'static, Resul
             encoder.close()
         };
         let encoding = tokio::spawn(async move { encode() });
-        async { encoding.await.map_err(|error| Error::compute("failed to encode", error))? }
+        async { encoding.await.map_err(|error| Error::compute("failed to encode", bug(error)))? }
     });
     encoded.buffered(cores).boxed()
 }
