@@ -24,6 +24,8 @@ use crate::{Error, ParquetFile, ReadOptions, Result, iceberg_type, parquet_file:
 const FOOTERS_AT_ONCE: usize = 16;
 /// Rows that a sample takes from one file, at most.
 const SAMPLE_ROWS_PER_FILE: usize = 20_000;
+/// Bytes of them, about.
+const SAMPLE_BYTES_PER_FILE: u64 = 8 << 20;
 /// Files that a sample takes rows from, at most.
 const SAMPLE_FILES_MAX: usize = 8;
 /// Columns of which pairs are tried as keys, at most.
@@ -73,7 +75,7 @@ pub struct ObservedColumn {
     pub nulls: Option<u64>,
     /// Smallest and largest value as text, where the footers tell.
     pub range: Option<(String, String)>,
-    /// Different values in the sample.
+    /// Different values in the sample, of a column that may be a key; 0 of others.
     pub distinct_sampled: u64,
 }
 
@@ -86,21 +88,20 @@ pub struct ObservedKey {
     pub distinct_sampled: u64,
 }
 
-/// Looks at files: all footers, and a bounded sample of rows.
+/// Looks at files: all footers, one after the other, and a bounded sample of rows.
 pub async fn observe(storage: &Storage, files: &[FileToObserve]) -> Result<Observed> {
-    let opened: Vec<Result<ParquetFile>> = stream::iter(files.to_vec())
-        .map(|file| async move { open(storage, &file).await })
-        .buffered(FOOTERS_AT_ONCE)
-        .collect()
-        .await;
+    let mut opened =
+        stream::iter(files.to_vec()).map(|file| async move { open(storage, &file).await }).buffered(FOOTERS_AT_ONCE);
+    let sampled_every = files.len().div_ceil(SAMPLE_FILES_MAX).max(1) as u64;
     let mut observed = Observed::default();
-    let mut readable = Vec::new();
+    let mut sampled = Vec::new();
     let mut ranges = Vec::new();
-    for file in opened {
+    while let Some(file) = opened.next().await {
         match file {
             Ok(file) => {
+                let is_sampled = observed.files % sampled_every == 0;
                 observed.add(&file, &mut ranges);
-                readable.push(file);
+                sampled.extend(is_sampled.then_some(file));
             }
             Err(Error::Lake(error)) => return Err(error.into()),
             Err(error) => observed.unreadable.push(error.to_string()),
@@ -109,7 +110,8 @@ pub async fn observe(storage: &Storage, files: &[FileToObserve]) -> Result<Obser
     for (column, range) in observed.columns.iter_mut().zip(ranges) {
         column.range = range.map(|(min, max): Range| (min.to_string(), max.to_string()));
     }
-    let batches = sample(&readable, &mut observed.unreadable).await?;
+    let names = observed.columns.iter().filter(|column| can_be_key(column)).map(|column| column.name.as_str());
+    let batches = sample(sampled, &names.collect(), &mut observed.unreadable).await?;
     observed.count_distinct(&batches)?;
     Ok(observed)
 }
@@ -158,7 +160,7 @@ impl Observed {
 
     fn count_distinct(&mut self, batches: &[RecordBatch]) -> Result<()> {
         self.sampled_rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
-        for column in &mut self.columns {
+        for column in self.columns.iter_mut().filter(|column| can_be_key(column)) {
             column.distinct_sampled = distinct(batches, &[&column.name])?;
         }
         let mut singles: Vec<_> = self.columns.iter().filter(|column| can_be_key(column)).collect();
@@ -189,16 +191,24 @@ fn can_be_key(column: &ObservedColumn) -> bool {
         )
 }
 
-/// Rows from a few files, spread over all; a file that turns out to be damaged inside is one that could not be read.
-async fn sample(files: &[ParquetFile], unreadable: &mut Vec<String>) -> Result<Vec<RecordBatch>> {
-    let step = files.len().div_ceil(SAMPLE_FILES_MAX).max(1);
+/// Rows of the columns of these names, from each file; a file that turns out to be damaged inside is one that could not be
+/// read.
+async fn sample(
+    files: Vec<ParquetFile>,
+    names: &HashSet<&str>,
+    unreadable: &mut Vec<String>,
+) -> Result<Vec<RecordBatch>> {
     let mut batches = Vec::new();
-    for file in files.iter().step_by(step) {
+    for file in files {
+        let file = file.with_read_bytes(SAMPLE_BYTES_PER_FILE);
+        let fields = file.arrow_schema();
+        let named = fields.fields().iter().enumerate().filter(|(_, field)| names.contains(field.name().as_str()));
+        let roots: Vec<usize> = named.map(|(root, _)| root).collect();
         let options = ReadOptions {
-            roots: (0..file.arrow_schema().fields().len()).collect(),
+            batch_rows: file.rows_within(&roots).min(SAMPLE_ROWS_PER_FILE),
+            roots,
             row_groups: None,
             selection: None,
-            batch_rows: SAMPLE_ROWS_PER_FILE,
             row_number: false,
         };
         match file.read_as_found(options).take(1).try_collect::<Vec<_>>().await {
