@@ -361,7 +361,7 @@ impl Document<'_> {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known here: {}", words.collect::<Vec<_>>().join(", ")),
             },
-            _ => "the README describes every key".to_owned(),
+            _ => "docs/configuration.md describes every key".to_owned(),
         };
         let message =
             message.split(", expected").next().filter(|_| message.starts_with("unknown field")).unwrap_or(message);

@@ -93,19 +93,19 @@ mod tests {
         ");
         assert_snapshot!(mistake("class.STANDARD_IA", "class.STANDART_IA"), @"
         p.toml:35:15: unknown variant `STANDART_IA`, expected one of `STANDARD`, `INTELLIGENT_TIERING`, `STANDARD_IA`, `ONEZONE_IA`, `GLACIER_IR`, `GLACIER`, `DEEP_ARCHIVE`
-        help: the README describes every key
+        help: docs/configuration.md describes every key
         ");
         assert_snapshot!(mistake("= 0.023 ", "= \"cheap\" "), @r#"
         p.toml:28:25: invalid type: string "cheap", expected f64
-        help: the README describes every key
+        help: docs/configuration.md describes every key
         "#);
         assert_snapshot!(mistake("= 0.023 ", "= inf "), @"
         p.toml:28:25: inf is no amount of dollars
-        help: the README describes every key
+        help: docs/configuration.md describes every key
         ");
         assert_snapshot!(mistake("[prices.class.STANDARD]", "[prices.class.REDUCED]"), @"
         p.toml:21:15: unknown variant `REDUCED`, expected one of `STANDARD`, `INTELLIGENT_TIERING`, `STANDARD_IA`, `ONEZONE_IA`, `GLACIER_IR`, `GLACIER`, `DEEP_ARCHIVE`
-        help: the README describes every key
+        help: docs/configuration.md describes every key
         ");
         let regions = "regions = [\"us-east-1\", \"us-east-2\", \"us-west-2\", \"eu-west-1\"]";
         assert_snapshot!(mistake(regions, "regions = []"), @"

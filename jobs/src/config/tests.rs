@@ -86,11 +86,11 @@ fn values_that_make_no_sense() {
     "#);
     insta::assert_snapshot!(mistake("contract   = \"telemetry\"\n", ""), @"
     /lake/etl.toml:7:1: missing field `contract`
-    help: the README describes every key
+    help: docs/configuration.md describes every key
     ");
     insta::assert_snapshot!(mistake("\"schemas\"", "schemas"), @"
     /lake/etl.toml:6:13: string values must be quoted, expected literal string
-    help: the README describes every key
+    help: docs/configuration.md describes every key
     ");
 }
 
