@@ -1,6 +1,6 @@
 //! Whether two rows are the same: a 128-bit hash of all their values. NaN equals NaN, and −0 equals 0.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, ListArray, RecordBatch},
@@ -10,22 +10,6 @@ use arrow::{
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::{Error, Result};
-
-/// Hashes by file and row.
-#[derive(Debug, Default)]
-pub struct RowHashes(HashMap<(usize, u64), u128>);
-
-impl RowHashes {
-    /// Adds rows of a file.
-    pub fn extend(&mut self, file: usize, rows: &[u64], hashes: &[u128]) {
-        self.0.extend(rows.iter().zip(hashes).map(|(row, hash)| ((file, *row), *hash)));
-    }
-
-    /// The hash of a row.
-    pub fn get(&self, file: usize, row: u64) -> Option<u128> {
-        self.0.get(&(file, row)).copied()
-    }
-}
 
 /// Hashes of all rows, over all columns.
 pub fn hash_rows(batch: &RecordBatch, seed: u64) -> Result<Vec<u128>> {

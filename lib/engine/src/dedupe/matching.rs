@@ -1,11 +1,7 @@
 //! The match: winners looked up in the files of the table that may hold them, by key alone. It yields the position of
 //! every table row that has to go, and a final verdict for every winner.
 
-use std::{
-    cmp::Ordering,
-    collections::HashMap,
-    sync::{Arc, Mutex},
-};
+use std::{cmp::Ordering, collections::HashMap, sync::Arc};
 
 use arrow::{
     array::{Array, AsArray, RecordBatch},
@@ -16,7 +12,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use lake::DataFileEntry;
 
 use super::{
-    compare::{RowHashes, hash_rows},
+    compare::hash_rows,
     kept::Replaced,
     keys::KeyPass,
     touched::TouchedFile,
@@ -70,9 +66,28 @@ pub struct Matched {
 #[derive(Debug, Clone, Copy)]
 struct Hit {
     at: RowAddress,
-    file: usize,
     row: u64,
+    /// The candidate's place: as small as it can be, since there may be as many hits as rows.
+    file: u32,
     newer: bool,
+}
+
+/// Hits whose values decide, in the order of raw files and their rows.
+struct Open<'a> {
+    hits: &'a [Hit],
+    indices: Vec<u32>,
+}
+
+impl Open<'_> {
+    fn at(&self, place: u32) -> &Hit {
+        &self.hits[self.indices[place as usize] as usize]
+    }
+}
+
+impl Hit {
+    fn file(&self) -> usize {
+        self.file as usize
+    }
 }
 
 impl Matching<'_> {
@@ -88,33 +103,38 @@ impl Matching<'_> {
             .buffered(self.threads.max(1))
             .try_collect()
             .await?;
-        let hits: Vec<Hit> = probed.iter().flat_map(|file| &file.hits).copied().collect();
+        let live_rows: Vec<u64> = probed.iter().map(|file| file.live_rows).collect();
+        let mut hits: Vec<Hit> = Vec::with_capacity(probed.iter().map(|file| file.hits.len()).sum());
+        let mut conflicts = Vec::new();
+        for file in probed {
+            hits.extend(file.hits);
+            conflicts.extend(file.conflicts);
+        }
         let same = self.unchanged(&hits).await?;
         let mut touched: HashMap<usize, Vec<u64>> = HashMap::new();
         let mut replaced = Vec::new();
-        for hit in &hits {
-            let verdict = self.verdict(hit, same.contains(&hit.at));
+        for (hit, same_values) in hits.iter().zip(same) {
+            let verdict = self.verdict(hit, same_values);
             verdicts.set(hit.at, verdict);
             if matches!(verdict, Verdict::Update | Verdict::Delete) {
-                touched.entry(hit.file).or_default().push(hit.row);
+                touched.entry(hit.file()).or_default().push(hit.row);
             }
             if verdict == Verdict::Update && self.has_values_to_keep(hit) {
-                replaced.push(Replaced { at: hit.at, file: hit.file, row: hit.row });
+                replaced.push(Replaced { at: hit.at, file: hit.file(), row: hit.row });
             }
         }
         let mut touched: Vec<(usize, Vec<u64>)> = touched.into_iter().collect();
         touched.sort_unstable();
         let touched = touched.into_iter().map(|(file, mut rows)| {
             rows.sort_unstable();
-            TouchedFile { entry: self.candidates[file].clone(), rows, live_rows: probed[file].live_rows }
+            TouchedFile { entry: self.candidates[file].clone(), rows, live_rows: live_rows[file] }
         });
-        let conflicts = probed.iter().flat_map(|file| &file.conflicts).copied().collect();
         Ok(Matched { touched: touched.collect(), replaced, conflicts })
     }
 
     /// Whether the table's row may have values that the raw row's file lacks.
     fn has_values_to_keep(&self, hit: &Hit) -> bool {
-        let file = &self.candidates[hit.file].data_file;
+        let file = &self.candidates[hit.file()].data_file;
         self.pass.interval.filling(hit.at.file()).kept().iter().any(|column| {
             let field = self.pass.interval.schema().field(*column);
             let nulls = field_id(field).and_then(|id| file.null_value_counts().get(&id));
@@ -163,70 +183,91 @@ impl Matching<'_> {
         on_file(location, probe).await
     }
 
-    /// Of the hits that rank like the table's row (all of them where there is no order): those whose values are the same,
-    /// in what the hit's file has.
-    async fn unchanged(&self, hits: &[Hit]) -> Result<std::collections::HashSet<RowAddress>> {
-        let open: Vec<&Hit> = hits.iter().filter(|hit| !hit.newer && !hit.at.is_delete()).collect();
-        if open.is_empty() {
-            return Ok(std::collections::HashSet::new());
-        }
-        let interval = &self.pass.interval;
-        let mut by_source: HashMap<usize, Vec<u64>> = HashMap::new();
+    /// Which hits rank like the table's row (all do where there is no order) and have the same values, in what the hit's
+    /// file has: one answer for each hit.
+    ///
+    /// All hashes of the raw rows are held at once; of the table's rows those of the batches at hand.
+    async fn unchanged(&self, hits: &[Hit]) -> Result<Vec<bool>> {
+        let mut same = vec![false; hits.len()];
+        let is_open = |hit: &Hit| !hit.newer && !hit.at.is_delete();
+        let all = 0..u32::try_from(hits.len()).expect("fewer than a round has");
+        let mut open: Vec<u32> = all.filter(|index| is_open(&hits[*index as usize])).collect();
+        open.sort_unstable_by_key(|index| (hits[*index as usize].at.file(), hits[*index as usize].at.row()));
+        let open = Open { hits, indices: open };
+        let hashes = self.hashes_of_source(&open).await?;
+
         // Files of the table once for each kind of raw files whose rows are compared with theirs.
-        let mut by_target: HashMap<(*const Filling, usize), (&Filling, Vec<u64>)> = HashMap::new();
-        for hit in &open {
-            by_source.entry(hit.at.file()).or_default().push(hit.at.row());
-            let filling = interval.filling(hit.at.file());
-            by_target.entry((Arc::as_ptr(filling), hit.file)).or_insert((filling, Vec::new())).1.push(hit.row);
+        let target = |place: &u32| {
+            let hit = open.at(*place);
+            (Arc::as_ptr(self.pass.interval.filling(hit.at.file())), hit.file, hit.row)
+        };
+        let mut by_target: Vec<u32> = (0..).take(open.indices.len()).collect();
+        by_target.sort_unstable_by_key(target);
+        let files = by_target.chunk_by(|a, b| (target(a).0, target(a).1) == (target(b).0, target(b).1));
+        let mut found = stream::iter(files)
+            .map(|places| self.same_as_target(&open, &hashes, places))
+            .buffer_unordered(self.threads.max(1));
+        while let Some(places) = found.try_next().await? {
+            for place in places {
+                same[open.indices[place as usize] as usize] = true;
+            }
         }
-        let by_target: Vec<_> =
-            by_target.into_iter().map(|((_, file), (filling, rows))| (file, filling, rows)).collect();
-        let source = Mutex::new(RowHashes::default());
-        stream::iter(by_source.into_iter().map(Ok::<_, Error>))
-            .try_for_each_concurrent(self.threads, |(file, mut rows)| {
-                let (source, filling) = (&source, interval.filling(file));
-                async move {
-                    rows.sort_unstable();
-                    let options = ScanOptions { selection: Some(selection_of(&rows)), originals: false };
-                    let mut batches = std::pin::pin!(interval.scan(file, &filling.columns(), options));
-                    while let Some(raw) = batches.next().await {
-                        let raw = raw?;
-                        let numbers = raw.row_numbers.unwrap_or_default();
-                        let hashes = self.hashes(filling, &raw.batch)?;
-                        source.lock().expect("no holder panics").extend(file, &numbers, &hashes);
+        Ok(same)
+    }
+
+    /// Hashes of the raw rows, in their order.
+    async fn hashes_of_source(&self, open: &Open<'_>) -> Result<Vec<u128>> {
+        let interval = &self.pass.interval;
+        let at = |index: &u32| open.hits[*index as usize].at;
+        let files = open.indices.chunk_by(|a, b| at(a).file() == at(b).file());
+        let hashed = stream::iter(files).map(|indices| async move {
+            let file = at(&indices[0]).file();
+            let rows: Vec<u64> = indices.iter().map(|index| at(index).row()).collect();
+            let filling = interval.filling(file);
+            let selection = is_few(&rows, interval.rows(file)).then(|| selection_of(&rows));
+            let options = ScanOptions { selection, originals: false };
+            let mut batches = std::pin::pin!(interval.scan(file, &filling.columns(), options));
+            // A row that is not read again is like no other.
+            let mut hashes = vec![0; rows.len()];
+            while let Some(raw) = batches.next().await {
+                let raw = raw?;
+                let found = self.hashes(filling, &raw.batch)?;
+                let numbers = raw.row_numbers.unwrap_or_else(|| (raw.first_row..).take(found.len()).collect());
+                for (number, hash) in numbers.into_iter().zip(found) {
+                    if let Ok(place) = rows.binary_search(&number) {
+                        hashes[place] = hash;
                     }
-                    Ok(())
                 }
-            })
-            .await?;
-        let target = Mutex::new(RowHashes::default());
-        stream::iter(by_target.into_iter().map(Ok::<_, Error>))
-            .try_for_each_concurrent(self.threads, |(file, filling, mut rows)| {
-                let target = &target;
-                async move {
-                    rows.sort_unstable();
-                    let ids = field_ids(interval.schema(), &filling.columns());
-                    let options = RowOptions { selection: Some(selection_of(&rows)), ..ROW_OPTIONS };
-                    let mut batches = self.reader.read(&self.candidates[file], &ids, options);
-                    while let Some(batch) = batches.next().await {
-                        let (batch, numbers) = split_row_numbers(&batch?)?;
-                        let hashes = self.hashes(filling, &batch)?;
-                        target.lock().expect("no holder panics").extend(file, &numbers, &hashes);
-                    }
-                    Ok(())
-                }
-            })
-            .await?;
-        let source = source.into_inner().expect("no holder panics");
-        let target = target.into_inner().expect("no holder panics");
-        Ok(open
-            .into_iter()
-            .filter(|hit| {
-                let pair = source.get(hit.at.file(), hit.at.row()).zip(target.get(hit.file, hit.row));
-                pair.is_some_and(|(a, b)| a == b)
-            })
-            .map(|hit| hit.at)
-            .collect())
+            }
+            Ok::<_, Error>(hashes)
+        });
+        let mut hashed = hashed.buffered(self.threads.max(1));
+        let mut hashes = Vec::with_capacity(open.indices.len());
+        while let Some(more) = hashed.try_next().await? {
+            hashes.extend(more);
+        }
+        Ok(hashes)
+    }
+
+    /// Of hits in one file of the table, given by their places in the order of its rows: those whose row there has the hash.
+    async fn same_as_target(&self, open: &Open<'_>, hashes: &[u128], places: &[u32]) -> Result<Vec<u32>> {
+        let hit = |place: &u32| open.at(*place);
+        let (interval, file) = (&self.pass.interval, hit(&places[0]).file());
+        let filling = interval.filling(hit(&places[0]).at.file());
+        let rows: Vec<u64> = places.iter().map(|place| hit(place).row).collect();
+        let ids = field_ids(interval.schema(), &filling.columns());
+        let selection = is_few(&rows, self.candidates[file].data_file.record_count()).then(|| selection_of(&rows));
+        let options = RowOptions { selection, ..ROW_OPTIONS };
+        let mut batches = self.reader.read(&self.candidates[file], &ids, options);
+        let mut same = Vec::new();
+        while let Some(batch) = batches.next().await {
+            let (batch, numbers) = split_row_numbers(&batch?)?;
+            for (number, hash) in numbers.iter().zip(self.hashes(filling, &batch)?) {
+                let place = rows.binary_search(number).ok().map(|found| places[found]);
+                same.extend(place.filter(|place| hashes[*place as usize] == hash));
+            }
+        }
+        Ok(same)
     }
 }
 
@@ -236,6 +277,11 @@ impl Matching<'_> {
         let said = filling.said(batch).map_err(|source| Error::compute("failed to compare rows", source))?;
         hash_rows(&said, self.pass.seed)
     }
+}
+
+/// Whether so few of a file's rows are wanted that the others are better skipped than read. A selection costs 16 bytes a row.
+fn is_few(rows: &[u64], all: u64) -> bool {
+    (rows.len() as u64).saturating_mul(4) < all
 }
 
 /// Winners that the table does not hold are new; a deletion among them has nothing to delete.
@@ -289,7 +335,8 @@ fn probe_batch(
             probed.conflicts.push(at);
         }
         if verdict == Verdict::Matched {
-            probed.hits.push(Hit { at, file, row: numbers[row], newer: ordering == Ordering::Greater });
+            let file = u32::try_from(file).expect("fewer files than that");
+            probed.hits.push(Hit { at, row: numbers[row], file, newer: ordering == Ordering::Greater });
         }
     }
     Ok(())
