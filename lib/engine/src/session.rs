@@ -23,11 +23,13 @@ use crate::{Error, Result, sql};
 
 /// Share of the memory limit for bytes that are read and not decoded yet.
 const READ_SHARE: u64 = 8;
+/// Share of the memory limit for one batch of rows: an operator has a few, and there are several operators.
+const BATCH_SHARE: u64 = 128;
 
 /// What a session may use.
 #[derive(Debug, Clone)]
 pub struct SessionOptions {
-    /// Memory for the whole run, in bytes. Operators share 60 % of it; the rest is for decoding, encoding and IO.
+    /// Memory for the whole run, in bytes. Operators share half of it; the rest is for decoding, encoding and IO.
     pub memory_limit_bytes: u64,
     /// Worker threads, at least 1.
     pub threads: usize,
@@ -59,7 +61,7 @@ impl std::fmt::Debug for Session {
 impl Session {
     /// Makes a session. Fails when the spill folder cannot be used.
     pub fn new(options: &SessionOptions) -> Result<Self> {
-        let pool_bytes = usize::try_from(options.memory_limit_bytes / 10 * 6).unwrap_or(usize::MAX);
+        let pool_bytes = usize::try_from(options.memory_limit_bytes / 2).unwrap_or(usize::MAX);
         let consumers_named = std::num::NonZeroUsize::new(3).expect("three is not zero");
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(TrackConsumersPool::new(FairSpillPool::new(pool_bytes), consumers_named)))
@@ -84,6 +86,12 @@ impl Session {
     /// The DataFusion context.
     pub fn context(&self) -> &SessionContext {
         &self.context
+    }
+
+    /// Rows of a batch, where one has so many bytes: fewer than usual where rows are long.
+    pub(crate) fn batch_rows(&self, row_bytes: u64) -> usize {
+        let fitting = self.options.memory_limit_bytes / BATCH_SHARE / row_bytes.max(1);
+        usize::try_from(fitting).unwrap_or(usize::MAX).clamp(1, self.context.copied_config().batch_size())
     }
 
     /// The limits it was made with.
@@ -120,7 +128,7 @@ mod tests {
     async fn what_a_sort_spills_is_counted() {
         let folder = tempfile::tempdir().unwrap();
         let options =
-            SessionOptions { memory_limit_bytes: 80 << 20, threads: 1, spill_dir: folder.path().to_path_buf() };
+            SessionOptions { memory_limit_bytes: 96 << 20, threads: 1, spill_dir: folder.path().to_path_buf() };
         let session = Session::new(&options).unwrap();
         let numbers: arrow::array::ArrayRef =
             Arc::new(Int64Array::from_iter_values((0..4_000_000).map(|n| n * 7919 % 4_000_037)));

@@ -80,8 +80,9 @@ pub async fn plan_query(
 ) -> Result<PlannedQuery> {
     let failed = |error| explain(sql_error(session, "query", error));
     let schemas: Vec<_> = tables.iter().map(|(name, table)| (name.clone(), table.schema())).collect();
+    let row_bytes = tables.iter().map(|(_, table)| table.row_bytes()).sum();
     let tables = tables.into_iter().map(|(name, table)| (name, table as Arc<dyn TableProvider>)).collect();
-    let context = context_of(session, tables).map_err(failed)?;
+    let context = context_of(session, tables, row_bytes).map_err(failed)?;
     let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     let planned = async {
         let plan = context.state().statement_to_plan(sql::statement(sql, &schemas)?).await?;
@@ -170,10 +171,12 @@ fn explain(error: Error) -> Error {
     Error::NoTable { table: table.to_owned() }
 }
 
-/// A context with these tables and nothing else, sharing the session's memory and threads.
+/// A context with these tables and nothing else, sharing the session's memory and threads. Its batches have fewer rows where
+/// one row of all tables together, `row_bytes`, is long.
 pub(crate) fn context_of(
     session: &Session,
     tables: Vec<(TableName, Arc<dyn TableProvider>)>,
+    row_bytes: u64,
 ) -> std::result::Result<SessionContext, DataFusionError> {
     let catalog = MemoryCatalogProvider::new();
     let mut namespaces: Vec<String> = Vec::new();
@@ -200,6 +203,7 @@ pub(crate) fn context_of(
     let config = state
         .config()
         .clone()
+        .with_batch_size(session.batch_rows(row_bytes))
         .with_information_schema(true)
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(CATALOG, default);

@@ -26,6 +26,9 @@ use crate::{Error, Result, parquet_file::READ_BYTES_DEFAULT, types::field_id};
 /// Share of the operators' memory for bytes of files that are not decoded yet.
 const READ_SHARE: u64 = 5;
 
+/// How much larger rows are in memory than in files, about.
+const UNPACKED_PER_FILE_BYTE: u64 = 2;
+
 /// Name of the column that [`CuratedTable::with_file_column`] adds: the location of the row's data file.
 pub const FILE_COLUMN: &str = "_file";
 
@@ -75,6 +78,16 @@ impl CuratedTable {
         let mut fields: Vec<_> = with_file.schema.fields().iter().cloned().collect();
         fields.push(Arc::new(Field::new(ROW_COLUMN, DataType::Int64, false)));
         Arc::new(Self { schema: Arc::new(Schema::new(fields)), reader: self.reader.clone() })
+    }
+
+    /// Bytes of a row in memory, about: what its columns take where no text is long, or what the files say of it.
+    pub fn row_bytes(&self) -> u64 {
+        let files = || self.reader.live().data.iter().map(|file| &file.data_file);
+        let file_bytes: u64 = files().map(|file| file.file_size_in_bytes()).sum();
+        let rows: u64 = files().map(|file| file.record_count()).sum();
+        let fields = self.schema.fields().iter();
+        let width: u64 = fields.map(|field| width(field.data_type())).sum();
+        width.max(file_bytes * UNPACKED_PER_FILE_BYTE / rows.max(1))
     }
 
     /// What reads its files.
@@ -202,4 +215,12 @@ fn files_for(reader: &TableReader, files: &[DataFileEntry], limit: usize) -> usi
         }
     }
     files.len()
+}
+/// Bytes that a value takes beside its text or its elements.
+fn width(data_type: &DataType) -> u64 {
+    match data_type {
+        DataType::Struct(fields) => fields.iter().map(|field| width(field.data_type())).sum(),
+        DataType::List(element) | DataType::Map(element, _) => width(element.data_type()),
+        other => other.primitive_width().map_or(16, |bytes| bytes as u64),
+    }
 }

@@ -244,7 +244,7 @@ mod tests {
         let texts: ArrayRef = Arc::new(StringViewArray::from(vec![upper.as_str(), ONE]));
         let batch = RecordBatch::try_from_iter([("id", ids), ("text", texts)]).unwrap();
         let table: Arc<dyn TableProvider> = Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]]).unwrap());
-        let context = context_of(&Session::new(&options).unwrap(), vec![("c.t".parse().unwrap(), table)]).unwrap();
+        let context = context_of(&Session::new(&options).unwrap(), vec![("c.t".parse().unwrap(), table)], 0).unwrap();
         let batches = context.sql(sql).await?.collect().await?;
         let values = batches
             .iter()

@@ -164,13 +164,15 @@ impl Merge {
         sources: Vec<(TableName, Arc<CuratedTable>)>,
     ) -> Result<(SessionContext, Arc<dyn ExecutionPlan>)> {
         let failed = |error| sql_error(&self.session, "merge", error);
+        // The table's rows are there twice: as they were, and as they become.
+        let row_bytes = target.row_bytes() * 2 + sources.iter().map(|(_, table)| table.row_bytes()).sum::<u64>();
         let mut tables: Vec<(TableName, Arc<dyn TableProvider>)> =
             sources.into_iter().map(|(name, table)| (name, table as Arc<dyn TableProvider>)).collect();
         tables.push((self.contract.table.clone(), Arc::clone(target) as Arc<dyn TableProvider>));
         let schemas: Vec<_> = tables.iter().map(|(name, table)| (name.clone(), table.schema())).collect();
         let mut statement = parsed(&self.session, sql)?;
         sql::spell(&mut statement, &schemas).map_err(refused)?;
-        let context = context_of(&self.session, tables).map_err(failed)?;
+        let context = context_of(&self.session, tables, row_bytes).map_err(failed)?;
         let state = context.state();
         self.expand(&state, &mut statement, &target.schema()).await?;
         let logical = state.statement_to_plan(statement).await.map_err(failed)?;

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use arrow::array::RecordBatch;
-use datafusion::{dataframe::DataFrame, physical_plan::execute_stream};
+use datafusion::{dataframe::DataFrame, physical_plan::execute_stream, prelude::SessionContext};
 use futures::TryStreamExt;
 use lake::{DataFileEntry, KeyScope, spec::DataFile};
 
@@ -20,7 +20,7 @@ use crate::{
     curated::{CuratedTable, RowOptions, sql_error},
     dedupe::{Balance, Outcome, Touched, TouchedFile, datum_of},
     types::arrow_schema,
-    writer::TableWriter,
+    writer::{TableWriter, TableWriterOptions},
 };
 
 /// Carries a statement out over the rows of its source. After an error nothing that was staged is left behind, as far as
@@ -31,7 +31,9 @@ pub async fn stage(
     statement: &Statement,
     source: Vec<RecordBatch>,
 ) -> Result<Outcome> {
-    let writer = Arc::new(TableWriter::new(merge.writer.clone())?);
+    // Operators work at the same time.
+    let memory_bytes = merge.writer.memory_bytes / 2;
+    let writer = Arc::new(TableWriter::new(TableWriterOptions { memory_bytes, ..merge.writer.clone() })?);
     let staged = stage_into(&writer, merge, table, statement, source).await;
     if matches!(staged, Ok(Outcome::Staged { .. })) {
         return staged;
@@ -61,7 +63,11 @@ async fn stage_into(
     let pairs = join::plan(statement, table, &source, &bounds).map_err(failed)?;
     drop(source);
     let write = async {
-        let context = merge.session.context();
+        let mut state = merge.session.context().state();
+        // A pair has the table's row twice: as it was, and as it becomes.
+        let batch_rows = merge.session.batch_rows(table.row_bytes() * 2);
+        *state.config_mut() = state.config().clone().with_batch_size(batch_rows);
+        let context = SessionContext::new_with_state(state);
         let plan = DataFrame::new(context.state(), pairs).create_physical_plan().await.map_err(failed)?;
         let mut pairs = execute_stream(Arc::clone(&plan), context.task_ctx()).map_err(failed)?;
         while let Some(batch) = pairs.try_next().await.map_err(failed)? {

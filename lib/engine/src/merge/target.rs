@@ -44,6 +44,11 @@ impl MergeTarget {
         Ok(Self { merge: Arc::new(merge), table, outcome: Arc::default() })
     }
 
+    /// Bytes of a row in memory, about.
+    pub fn row_bytes(&self) -> u64 {
+        self.table.row_bytes()
+    }
+
     /// What the statement came to, once.
     pub fn outcome(&self) -> Option<Outcome> {
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take()

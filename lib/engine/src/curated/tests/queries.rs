@@ -41,7 +41,7 @@ async fn refusal(name: &str, sql: &str) -> String {
 /// Rows of a query over everything, and how many files it opened.
 async fn opened(name: &str, sql: &str) -> (Vec<Value>, usize) {
     let (session, _folder) = session();
-    let context = context_of(&session, vec![(name.parse().unwrap(), curated(name).await)]).unwrap();
+    let context = context_of(&session, vec![(name.parse().unwrap(), curated(name).await)], 0).unwrap();
     let plan = context.sql(sql).await.unwrap().create_physical_plan().await.unwrap();
     let batches = collect(Arc::clone(&plan), context.task_ctx()).await.unwrap();
     let files = scans(&plan).into_iter().map(|scan| {
