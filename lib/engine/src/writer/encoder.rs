@@ -28,6 +28,9 @@ pub(super) struct Encoder {
     nan_counts: HashMap<i32, u64>,
     /// What its codecs and hash tables take, however few rows there are.
     fixed_bytes: usize,
+    is_large: bool,
+    /// Bytes of large values so far: a compressed page keeps the memory that it might have needed.
+    large_bytes: usize,
 }
 
 /// One top-level column of a row group, encoded.
@@ -43,7 +46,15 @@ impl Encoder {
         let is_large = first.column_bytes(index) / first.rows.max(1) >= LARGE_VALUE_BYTES;
         let leaves = column_writers(layout, index, is_large).map_err(|error| failed(field, error))?;
         let fixed_bytes = leaves.len() * layout.settings.encoder_bytes();
-        Ok(Self { index, field: Arc::clone(field), leaves, nan_counts: HashMap::new(), fixed_bytes })
+        Ok(Self {
+            index,
+            field: Arc::clone(field),
+            leaves,
+            nan_counts: HashMap::new(),
+            fixed_bytes,
+            is_large,
+            large_bytes: 0,
+        })
     }
 
     /// The column's place among the top-level columns.
@@ -54,6 +65,9 @@ impl Encoder {
     /// Adds the column's values of the rows.
     pub(super) fn write(&mut self, chunk: &Chunk) -> Result<()> {
         let column: ArrayRef = chunk.column(self.index)?;
+        if self.is_large {
+            self.large_bytes += chunk.column_bytes(self.index);
+        }
         count_nans(&self.field, &column, &mut self.nan_counts);
         let leaves = compute_leaves(&self.field, &column).map_err(|error| failed(&self.field, error))?;
         for (writer, leaf) in self.leaves.iter_mut().zip(&leaves) {
@@ -71,7 +85,7 @@ impl Encoder {
 
     /// Bytes in memory.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.fixed_bytes + self.leaves.iter().map(ArrowColumnWriter::memory_size).sum::<usize>()
+        self.fixed_bytes + self.large_bytes + self.leaves.iter().map(ArrowColumnWriter::memory_size).sum::<usize>()
     }
 
     /// Bytes that the column will have in the file, about.
