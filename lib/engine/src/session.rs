@@ -124,6 +124,14 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn batches_of_long_rows_have_fewer_rows() {
+        let options = SessionOptions { memory_limit_bytes: 256 << 20, threads: 1, spill_dir: std::env::temp_dir() };
+        let session = Session::new(&options).unwrap();
+        let rows = [0, 100, 12_000, 40 << 20].map(|row_bytes| session.batch_rows(row_bytes));
+        assert_eq!(rows, [8192, 8192, 174, 1]);
+    }
+
     #[tokio::test]
     async fn what_a_sort_spills_is_counted() {
         let folder = tempfile::tempdir().unwrap();

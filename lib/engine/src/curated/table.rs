@@ -83,11 +83,11 @@ impl CuratedTable {
     /// Bytes of a row in memory, about: what its columns take where no text is long, or what the files say of it.
     pub fn row_bytes(&self) -> u64 {
         let files = || self.reader.live().data.iter().map(|file| &file.data_file);
-        let file_bytes: u64 = files().map(|file| file.file_size_in_bytes()).sum();
-        let rows: u64 = files().map(|file| file.record_count()).sum();
+        let file_bytes = files().fold(0_u64, |sum, file| sum.saturating_add(file.file_size_in_bytes()));
+        let rows = files().fold(0_u64, |sum, file| sum.saturating_add(file.record_count()));
         let fields = self.schema.fields().iter();
         let width: u64 = fields.map(|field| width(field.data_type())).sum();
-        width.max(file_bytes * UNPACKED_PER_FILE_BYTE / rows.max(1))
+        width.max(file_bytes.saturating_mul(UNPACKED_PER_FILE_BYTE) / rows.max(1))
     }
 
     /// What reads its files.
@@ -216,6 +216,7 @@ fn files_for(reader: &TableReader, files: &[DataFileEntry], limit: usize) -> usi
     }
     files.len()
 }
+
 /// Bytes that a value takes beside its text or its elements.
 fn width(data_type: &DataType) -> u64 {
     match data_type {

@@ -67,7 +67,7 @@ pub struct Matched {
 struct Hit {
     at: RowAddress,
     row: u64,
-    /// The candidate's place: as small as it can be, since there may be as many hits as rows.
+    /// The index of the table's file among the candidates, in four bytes: there may be as many hits as rows.
     file: u32,
     newer: bool,
 }
@@ -249,7 +249,8 @@ impl Matching<'_> {
         Ok(hashes)
     }
 
-    /// Of hits in one file of the table, given by their places in the order of its rows: those whose row there has the hash.
+    /// Finds the hits in one file of the table whose two rows have the same values. `places` are the places in `open` of all
+    /// hits in that file, in the order of its rows; `hashes` are those of the raw rows. Gives the places of the same rows.
     async fn same_as_target(&self, open: &Open<'_>, hashes: &[u128], places: &[u32]) -> Result<Vec<u32>> {
         let hit = |place: &u32| open.at(*place);
         let (interval, file) = (&self.pass.interval, hit(&places[0]).file());

@@ -412,3 +412,25 @@ impl Read for PieceReader {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn after_a_large_batch_none_is_decoded_before_it_is_asked_for() {
+        let turns = Turns::new();
+        let asking = Asking(turns.clone());
+        let next = |after_large| turns.next(after_large).now_or_never();
+        asking.ask();
+        assert_eq!((next(false), next(false), next(false)), (Some(Some(())), Some(Some(())), None), "one is ahead");
+        asking.ask();
+        assert_eq!(next(true), None, "the one that was asked for is the large one");
+        asking.ask();
+        assert_eq!(next(true), Some(Some(())));
+        drop(asking);
+        assert_eq!(next(false), Some(None), "nobody wants it");
+    }
+}

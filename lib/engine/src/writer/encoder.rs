@@ -43,7 +43,9 @@ impl Encoder {
     /// Begins a column of a row group, of which these are the first rows.
     pub(super) fn new(layout: &Layout, index: usize, first: &Chunk) -> Result<Self> {
         let field = &layout.arrow.fields()[index];
-        let is_large = first.column_bytes(index) / first.rows.max(1) >= LARGE_VALUE_BYTES;
+        // Rows that are short as a whole, as nearly all are, need no look at their columns.
+        let is_large = |bytes: usize| bytes / first.rows.max(1) >= LARGE_VALUE_BYTES;
+        let is_large = is_large(first.bytes) && is_large(first.column_bytes(index));
         let leaves = column_writers(layout, index, is_large).map_err(|error| failed(field, error))?;
         let fixed_bytes = leaves.len() * layout.settings.encoder_bytes();
         Ok(Self {

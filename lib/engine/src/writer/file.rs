@@ -14,7 +14,7 @@ use parquet::{
     column::writer::ColumnCloseResult,
     file::{reader::ChunkReader, writer::SerializedFileWriter},
 };
-use tokio::task::JoinSet;
+use tokio::{runtime::Handle, task::JoinSet};
 
 use super::{
     buffer::RowBuffer,
@@ -41,7 +41,7 @@ pub(super) struct FileWriter {
     /// Rows of the row group in progress, while they are not worth encoders: in a table of many columns, or one of many
     /// open files, those would take more memory than all rows.
     waiting: RowBuffer,
-    /// Of the row group in progress, one per top-level column; empty while rows wait, and between row groups.
+    /// Encoders of the row group in progress, one for each top-level column. Empty while rows wait and between row groups.
     encoders: Vec<Encoder>,
     group_rows: usize,
     nan_counts: HashMap<i32, u64>,
@@ -224,21 +224,20 @@ impl FileWriter {
     }
 }
 
-/// Encodes all columns of the rows, no more of them at a time than there are cores.
+/// Encodes all columns of the rows, no more of them at a time than the runtime has threads.
 fn encode_in_turn(layout: Arc<Layout>, chunk: Chunk) -> BoxStream<'static, Result<EncodedColumn>> {
     let chunk = Arc::new(chunk);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = Handle::current().metrics().num_workers();
     let encoded = stream::iter(0..layout.leaves.len()).map(move |index| {
         let (layout, chunk) = (Arc::clone(&layout), Arc::clone(&chunk));
-        let encode = move || {
+        let encoding = tokio::spawn(async move {
             let mut encoder = Encoder::new(&layout, index, &chunk)?;
             encoder.write(&chunk)?;
             encoder.close()
-        };
-        let encoding = tokio::spawn(async move { encode() });
+        });
         async { encoding.await.map_err(|error| Error::compute("failed to encode", bug(error)))? }
     });
-    encoded.buffered(cores).boxed()
+    encoded.buffered(threads).boxed()
 }
 
 fn failed(location: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {

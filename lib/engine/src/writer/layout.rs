@@ -27,7 +27,7 @@ pub(super) struct Layout {
     pub(super) arrow: SchemaRef,
     pub(super) parquet: TypePtr,
     pub(super) properties: WriterPropertiesPtr,
-    /// Those of columns with large values: without dictionary and statistics.
+    /// Writer properties of columns with large values: texts and binaries get neither dictionary nor statistics.
     pub(super) properties_of_large: WriterPropertiesPtr,
     /// Bytes of rows that a file gathers before it opens encoders, which cost as much. 0 opens them for the first row.
     pub(super) waiting_bytes_max: usize,
@@ -129,10 +129,12 @@ fn writer_properties(descriptor: &SchemaDescriptor, options: &LayoutOptions<'_>)
     properties.build()
 }
 
-/// The same, for columns of which the encoder keeps no value but those of its page.
+/// The properties without what makes an encoder copy whole texts and binaries. Numbers beside them in a struct keep their
+/// statistics: a float without any counts as nothing but NaN.
 fn without_copies(properties: &WriterProperties, descriptor: &SchemaDescriptor) -> WriterProperties {
     let all = properties.clone().into_builder();
-    let builder = descriptor.columns().iter().map(|column| column.path().clone()).fold(all, |builder, path| {
+    let long = descriptor.columns().iter().filter(|column| column.physical_type() == PhysicalType::BYTE_ARRAY);
+    let builder = long.map(|column| column.path().clone()).fold(all, |builder, path| {
         builder
             .set_column_dictionary_enabled(path.clone(), false)
             .set_column_statistics_enabled(path, EnabledStatistics::None)

@@ -98,6 +98,53 @@ async fn large_values_are_not_copied_into_dictionaries_and_statistics() {
     }
 }
 
+/// What a file says of a float without statistics is that it is nothing but NaN.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn numbers_beside_large_values_keep_their_bounds() {
+    use arrow::array::{StructArray, cast::AsArray};
+    let folder = TempDir::new().unwrap();
+    let fields = [
+        NestedField::optional(2, "body", Type::Primitive(PrimitiveType::Binary)).into(),
+        NestedField::optional(3, "value", Type::Primitive(PrimitiveType::Double)).into(),
+    ];
+    let record = Type::Struct(lake::spec::StructType::new(fields.to_vec()));
+    let schema = Schema::builder().with_fields([NestedField::optional(1, "record", record).into()]);
+    let schema: SchemaRef = Arc::new(schema.build().unwrap());
+    let arrow = arrow_schema(&schema).unwrap();
+    let arrow::datatypes::DataType::Struct(inside) = arrow.field(0).data_type() else { panic!("it is a struct") };
+    let batch = |length: usize, value: f64| {
+        let body = Arc::new(arrow::array::BinaryViewArray::from_iter_values([vec![1; length]]));
+        let columns = vec![body as _, Arc::new(Float64Array::from(vec![value])) as _];
+        let record = StructArray::new(inside.clone(), columns, None);
+        assert_eq!(record.column(0).as_binary_view().value(0).len(), length);
+        RecordBatch::try_new(Arc::clone(&arrow), vec![Arc::new(record)]).unwrap()
+    };
+    let mut options = options(&folder, schema.clone(), spec(&schema, &[]));
+    // A row group each: one of small values, one of large ones.
+    options.properties.insert("write.parquet.row-group-size-bytes".to_owned(), "1".to_owned());
+    let writer = TableWriter::new(options).unwrap();
+    for (length, value) in [(10, 5.0), (1 << 20, 9.0)] {
+        writer.write(batch(length, value)).await.unwrap();
+        drop(writer.admit(usize::MAX).await.unwrap());
+    }
+    let files = writer.close().await.unwrap();
+    assert_eq!(files.len(), 1);
+    assert_eq!(files[0].split_offsets().unwrap().len(), 2);
+    assert_eq!(files[0].lower_bounds()[&3], lake::spec::Datum::double(5.0));
+    assert_eq!(files[0].upper_bounds()[&3], lake::spec::Datum::double(9.0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_larger_than_its_share_is_encoded_before_the_next() {
+    let (folder, schema) = (TempDir::new().unwrap(), noise_schema());
+    let mut options = options(&folder, schema.clone(), spec(&schema, &[]));
+    options.memory_bytes = 2 << 20;
+    let writer = TableWriter::new(options).unwrap();
+    writer.write(noise(1).remove(0)).await.unwrap();
+    assert_eq!(writer.shared.input_memory.available_permits(), writer.shared.input_permits);
+    writer.close().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn few_files_are_open_at_once() {
     let folder = TempDir::new().unwrap();
