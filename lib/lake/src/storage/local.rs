@@ -10,6 +10,7 @@ use std::{
     io::{self, ErrorKind, Write},
     ops::Range,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -66,9 +67,13 @@ impl ObjectStore for LocalDisk {
         let (path, location) = (system_path(location), location.clone());
         blocking(move || {
             let mut file = File::open(&path).map_err(|e| failed(&path, e))?;
-            let metadata = file.metadata().map_err(|e| failed(&path, e))?;
+            let mut metadata = file.metadata().map_err(|e| failed(&path, e))?;
             if metadata.is_dir() {
                 return Err(failed(&path, io::Error::new(ErrorKind::NotFound, "it is a folder")));
+            }
+            if options.if_match.is_some() {
+                wait_for_another_time(&metadata);
+                metadata = file.metadata().map_err(|e| failed(&path, e))?;
             }
             let meta = object_meta(location, &metadata, &path)?;
             options.check_preconditions(&meta)?;
@@ -254,6 +259,18 @@ fn etag(metadata: &Metadata) -> String {
     let inode = 0_u64;
     let modified = metadata.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
     format!("{inode:x}-{:x}-{:x}", modified.unwrap_or_default().as_nanos(), metadata.len())
+}
+
+/// Two writes between two ticks of the file system's clock leave the same time of modification. It ticks every 1 to 10 ms,
+/// and later than that where other machines take the processor.
+const TICK_MAX: Duration = Duration::from_millis(100);
+
+/// Returns once a write into the file would give it another time of modification than the one in `metadata`.
+fn wait_for_another_time(metadata: &Metadata) {
+    let age = metadata.modified().ok().and_then(|modified| modified.elapsed().ok());
+    if let Some(left) = age.and_then(|age| TICK_MAX.checked_sub(age)) {
+        std::thread::sleep(left);
+    }
 }
 
 fn read_range(file: &mut File, range: Range<u64>) -> io::Result<Bytes> {

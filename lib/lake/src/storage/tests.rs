@@ -166,24 +166,28 @@ async fn a_file_that_is_written_in_place_is_read_as_it_was_or_not_at_all() {
         move || {
             for version in (0..u8::MAX).cycle().take_while(|_| !is_done.load(Relaxed)) {
                 std::fs::write(&file, vec![version; 4 << 20]).unwrap();
-                // Long enough for another time of modification.
-                std::thread::sleep(std::time::Duration::from_millis(10));
+                // Shorter than a tick of the file system's clock, and long enough for a read.
+                std::thread::sleep(std::time::Duration::from_millis(if version % 4 == 0 { 150 } else { 1 }));
             }
         }
     });
-    let mut changed = 0;
+    let (mut same, mut changed) = (0, 0);
     let start = std::time::Instant::now();
-    while changed < 20 && start.elapsed().as_secs() < 60 {
+    while (same < 20 || changed < 20) && start.elapsed().as_secs() < 60 {
         let etag = storage.head(&at).await.unwrap().e_tag.unwrap();
         match storage.read_if_match(&at, &etag).await {
-            Ok(bytes) => assert!(bytes.iter().all(|byte| *byte == bytes[0]), "bytes of two versions"),
+            Ok(bytes) => {
+                assert!(bytes.iter().all(|byte| *byte == bytes[0]), "bytes of two versions");
+                same += 1;
+            }
             Err(Error::Changed { .. }) => changed += 1,
             Err(error) => panic!("{error}"),
         }
     }
     is_done.store(true, Relaxed);
     writing.join().unwrap();
-    assert_eq!(changed, 20, "it was never written to while it was read");
+    assert!(changed >= 20, "it was written to only {changed} times while it was read");
+    assert!(same >= 20, "it was read only {same} times");
 }
 
 #[cfg(unix)]
