@@ -160,11 +160,13 @@ impl Statement<'_> {
     async fn merge(&self, table: &Table, contract: &Contract, report: &Report) -> Result<merge::Merge> {
         let (program, schema) = (&self.job.program, table.metadata.current_schema());
         let staging = Staging::new(&table.metadata, &format!("{}-{}", report.run_id, (program.ids.random)().simple()));
+        let reader = program.interrupt.stops(TableReader::new(table, None)).await??;
+        let reader = reader.with_read_bytes(self.job.session_options().read_bytes());
         Ok(merge::Merge {
             session: self.session.clone(),
             storage: table.storage.clone(),
             contract: contract.clone(),
-            table: Arc::new(program.interrupt.stops(TableReader::new(table, None)).await??),
+            table: Arc::new(reader),
             schema: Arc::clone(schema),
             partition_spec: Arc::clone(table.metadata.default_partition_spec()),
             writer: staging::writer(self.job, table, contract, schema, &staging),

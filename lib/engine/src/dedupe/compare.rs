@@ -1,4 +1,4 @@
-//! Whether two rows are the same: a 128-bit hash of all their values. NaN equals NaN, and −0 equals 0.
+//! Whether two rows are the same: a 64-bit hash of all their values. NaN equals NaN, and −0 equals 0.
 
 use std::sync::Arc;
 
@@ -7,18 +7,19 @@ use arrow::{
     datatypes::{DataType, Field, Float32Type, Float64Type},
     row::{RowConverter, SortField},
 };
-use xxhash_rust::xxh3::xxh3_128_with_seed;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::{Error, Result};
 
-/// Hashes of all rows, over all columns.
-pub fn hash_rows(batch: &RecordBatch, seed: u64) -> Result<Vec<u128>> {
+/// Hashes of all rows, over all columns, to compare one row with one other: two that differ have the same hash once in 2^64
+/// times.
+pub fn hash_rows(batch: &RecordBatch, seed: u64) -> Result<Vec<u64>> {
     let failed = |source| Error::compute("failed to compare rows", source);
     let columns: Vec<ArrayRef> = batch.columns().iter().map(comparable).collect();
     let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
     let converter = RowConverter::new(fields).map_err(failed)?;
     let rows = converter.convert_columns(&columns).map_err(failed)?;
-    Ok(rows.iter().map(|row| xxh3_128_with_seed(row.as_ref(), seed)).collect())
+    Ok(rows.iter().map(|row| xxh3_64_with_seed(row.as_ref(), seed)).collect())
 }
 
 /// A column whose equal values have equal bytes: floats normalized, maps as lists of entries.

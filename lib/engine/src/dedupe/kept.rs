@@ -136,7 +136,7 @@ async fn read_rows(
 ) -> Result<Vec<(RecordBatch, Vec<RowAddress>)>> {
     rows.sort_unstable();
     let numbers: Vec<u64> = rows.iter().map(|(row, _)| *row).collect();
-    let options = RowOptions { selection: Some(selection_of(&numbers)), ..ROW_OPTIONS };
+    let options = RowOptions { selection: Some(selection_of(numbers.iter().copied())), ..ROW_OPTIONS };
     let mut batches = reader.read(&entry, &ids, options);
     let mut read = Vec::new();
     while let Some(batch) = batches.next().await {

@@ -1,15 +1,17 @@
 //! The match: winners looked up in the files of the table that may hold them, by key alone. It yields the position of
 //! every table row that has to go, and a final verdict for every winner.
 
-use std::{cmp::Ordering, collections::HashMap, sync::Arc};
+use std::{cmp::Ordering, sync::Arc};
 
 use arrow::{
-    array::{Array, AsArray, RecordBatch},
+    array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch},
+    compute::filter_record_batch,
     datatypes::SchemaRef,
 };
 use contract::TableName;
 use futures::{StreamExt, TryStreamExt, stream};
-use lake::DataFileEntry;
+use lake::{DataFileEntry, spec::DataFile};
+use parquet::arrow::arrow_reader::RowSelection;
 
 use super::{
     compare::hash_rows,
@@ -45,10 +47,14 @@ pub struct Matching<'a> {
 /// What one file of the table held of the winners.
 #[derive(Debug, Default)]
 struct Probed {
-    hits: Vec<Hit>,
+    live_rows: u64,
+    /// Rows that go, ascending.
+    touched: Vec<u64>,
+    /// Winners that take over values of these rows.
+    replaced: Vec<Replaced>,
+    open: Vec<Open>,
     /// Winners of another tenant than the table's row.
     conflicts: Vec<RowAddress>,
-    live_rows: u64,
 }
 
 /// What the winners found in the table.
@@ -62,32 +68,15 @@ pub struct Matched {
     pub conflicts: Vec<RowAddress>,
 }
 
-/// A winner found in the table that is not older than the table's row.
+/// A winner that ranks like the table's row with its key, so that their values decide. There may be as many as rows, and
+/// this is all that is held for each.
 #[derive(Debug, Clone, Copy)]
-struct Hit {
+struct Open {
     at: RowAddress,
-    row: u64,
-    /// The index of the table's file among the candidates, in four bytes: there may be as many hits as rows.
-    file: u32,
-    newer: bool,
-}
-
-/// Hits whose values decide, in the order of raw files and their rows.
-struct Open<'a> {
-    hits: &'a [Hit],
-    indices: Vec<u32>,
-}
-
-impl Open<'_> {
-    fn at(&self, place: u32) -> &Hit {
-        &self.hits[self.indices[place as usize] as usize]
-    }
-}
-
-impl Hit {
-    fn file(&self) -> usize {
-        self.file as usize
-    }
+    /// The table's row, in the candidate with this number.
+    target: RowAddress,
+    /// Hash of the raw row's values.
+    hash: u64,
 }
 
 impl Matching<'_> {
@@ -98,58 +87,39 @@ impl Matching<'_> {
         ranks: &Arc<RankBytes>,
         verdicts: &Arc<Verdicts>,
     ) -> Result<Matched> {
-        let probed: Vec<Probed> = stream::iter(0..self.candidates.len())
+        let (mut open, mut touched, mut replaced, mut conflicts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut probed = stream::iter(0..self.candidates.len())
             .map(|file| self.probe(file, winners, ranks, verdicts))
-            .buffered(self.threads.max(1))
-            .try_collect()
-            .await?;
-        let live_rows: Vec<u64> = probed.iter().map(|file| file.live_rows).collect();
-        let mut hits: Vec<Hit> = Vec::with_capacity(probed.iter().map(|file| file.hits.len()).sum());
-        let mut conflicts = Vec::new();
-        for file in probed {
-            hits.extend(file.hits);
+            .buffered(self.threads.max(1));
+        while let Some(file) = probed.try_next().await? {
+            touched.push((file.touched, file.live_rows));
+            replaced.extend(file.replaced);
             conflicts.extend(file.conflicts);
+            // The first is not copied: it may be the only one.
+            if open.is_empty() { open = file.open } else { open.extend(file.open) }
         }
-        let same = self.unchanged(&hits).await?;
-        let mut touched: HashMap<usize, Vec<u64>> = HashMap::new();
-        let mut replaced = Vec::new();
-        for (hit, same_values) in hits.iter().zip(same) {
-            let verdict = self.verdict(hit, same_values);
-            verdicts.set(hit.at, verdict);
-            if matches!(verdict, Verdict::Update | Verdict::Delete) {
-                touched.entry(hit.file()).or_default().push(hit.row);
+        drop(probed);
+
+        self.compare(&mut open, verdicts).await?;
+        // All of them are of one kind: either there is a winner order, or there is none.
+        let verdict = if self.pass.ranking.is_unordered() { Verdict::Update } else { Verdict::Stale };
+        for Open { at, target, .. } in open {
+            if verdicts.get(at.file(), at.row()) != Verdict::Matched {
+                continue;
             }
-            if verdict == Verdict::Update && self.has_values_to_keep(hit) {
-                replaced.push(Replaced { at: hit.at, file: hit.file(), row: hit.row });
+            verdicts.set(at, verdict);
+            if verdict == Verdict::Update {
+                touched[target.file()].0.push(target.row());
+                let has_values = has_values_to_keep(self.pass, &self.candidates[target.file()].data_file, at);
+                replaced.extend(has_values.then_some(Replaced { at, file: target.file(), row: target.row() }));
             }
         }
-        let mut touched: Vec<(usize, Vec<u64>)> = touched.into_iter().collect();
-        touched.sort_unstable();
-        let touched = touched.into_iter().map(|(file, mut rows)| {
+        let touched = self.candidates.iter().zip(touched).filter(|(_, (rows, _))| !rows.is_empty());
+        let touched = touched.map(|(entry, (mut rows, live_rows))| {
             rows.sort_unstable();
-            TouchedFile { entry: self.candidates[file].clone(), rows, live_rows: live_rows[file] }
+            TouchedFile { entry: entry.clone(), rows, live_rows }
         });
         Ok(Matched { touched: touched.collect(), replaced, conflicts })
-    }
-
-    /// Whether the table's row may have values that the raw row's file lacks.
-    fn has_values_to_keep(&self, hit: &Hit) -> bool {
-        let file = &self.candidates[hit.file()].data_file;
-        self.pass.interval.filling(hit.at.file()).kept().iter().any(|column| {
-            let field = self.pass.interval.schema().field(*column);
-            let nulls = field_id(field).and_then(|id| file.null_value_counts().get(&id));
-            field.data_type().is_nested() || nulls != Some(&file.record_count())
-        })
-    }
-
-    fn verdict(&self, hit: &Hit, same_values: bool) -> Verdict {
-        let unordered = self.pass.ranking.is_unordered();
-        match (hit.at.is_delete(), hit.newer || unordered) {
-            (true, true) => Verdict::Delete,
-            (false, _) if same_values => Verdict::Unchanged,
-            (false, true) => Verdict::Update,
-            (_, false) => Verdict::Stale,
-        }
     }
 
     /// Reads the keys of one file and finds the winners among them.
@@ -160,129 +130,137 @@ impl Matching<'_> {
         ranks: &Arc<RankBytes>,
         verdicts: &Arc<Verdicts>,
     ) -> Result<Probed> {
-        let pass = self.pass;
+        let (pass, entry) = (self.pass, &self.candidates[file]);
         let mut columns: Vec<usize> = pass.key.iter().chain(&pass.order).chain(&pass.tenant).copied().collect();
         columns.sort_unstable();
         columns.dedup();
-        let entry = &self.candidates[file];
-        let batches = self.reader.read(entry, &field_ids(self.pass.interval.schema(), &columns), ROW_OPTIONS);
-        let (pass, winners, ranks, verdicts) =
-            (Arc::clone(self.pass), Arc::clone(winners), Arc::clone(ranks), Arc::clone(verdicts));
-        let table = self.table.clone();
-        let probe = async move {
-            let mut batches = batches;
+        let mut batches = self.reader.read(entry, &field_ids(pass.interval.schema(), &columns), ROW_OPTIONS);
+        let probe = Probe {
+            pass: Arc::clone(pass),
+            file,
+            data_file: Arc::clone(&entry.data_file),
+            table: self.table.clone(),
+            columns,
+            winners: Arc::clone(winners),
+            ranks: Arc::clone(ranks),
+            verdicts: Arc::clone(verdicts),
+        };
+        let probed = async move {
             let mut probed = Probed::default();
             while let Some(batch) = batches.next().await {
-                let batch = batch?;
-                probed.live_rows += batch.num_rows() as u64;
-                probe_batch(&pass, &columns, &batch, file, &winners, &ranks, &verdicts, &table, &mut probed)?;
+                probe.add(&batch?, &mut probed)?;
             }
             Ok(probed)
         };
-        let location = entry.data_file.file_path().to_owned();
-        on_file(location, probe).await
+        on_file(entry.data_file.file_path().to_owned(), probed).await
     }
 
-    /// Which hits rank like the table's row (all do where there is no order) and have the same values, in what the hit's
-    /// file has: one answer for each hit.
-    ///
-    /// All hashes of the raw rows are held at once; of the table's rows those of the batches at hand.
-    async fn unchanged(&self, hits: &[Hit]) -> Result<Vec<bool>> {
-        let mut same = vec![false; hits.len()];
-        let is_open = |hit: &Hit| !hit.newer && !hit.at.is_delete();
-        let all = 0..u32::try_from(hits.len()).expect("fewer than a round has");
-        let mut open: Vec<u32> = all.filter(|index| is_open(&hits[*index as usize])).collect();
-        open.sort_unstable_by_key(|index| (hits[*index as usize].at.file(), hits[*index as usize].at.row()));
-        let open = Open { hits, indices: open };
-        let hashes = self.hashes_of_source(&open).await?;
+    /// Finds the open ones that have the values of the table's row, in what their raw file has: they are unchanged.
+    async fn compare(&self, open: &mut [Open], verdicts: &Verdicts) -> Result<()> {
+        let threads = self.threads.max(1);
+        open.sort_unstable_by_key(|open| open.at.position());
+        stream::iter(open.chunk_by_mut(|a, b| a.at.file() == b.at.file()))
+            .map(|open| self.hash_source(open))
+            .buffer_unordered(threads)
+            .try_collect::<()>()
+            .await?;
 
         // Files of the table once for each kind of raw files whose rows are compared with theirs.
-        let target = |place: &u32| {
-            let hit = open.at(*place);
-            (Arc::as_ptr(self.pass.interval.filling(hit.at.file())), hit.file, hit.row)
-        };
-        let mut by_target: Vec<u32> = (0..).take(open.indices.len()).collect();
-        by_target.sort_unstable_by_key(target);
-        let files = by_target.chunk_by(|a, b| (target(a).0, target(a).1) == (target(b).0, target(b).1));
-        let mut found = stream::iter(files)
-            .map(|places| self.same_as_target(&open, &hashes, places))
-            .buffer_unordered(self.threads.max(1));
-        while let Some(places) = found.try_next().await? {
-            for place in places {
-                same[open.indices[place as usize] as usize] = true;
-            }
-        }
-        Ok(same)
+        let kind = |open: &Open| Arc::as_ptr(self.pass.interval.filling(open.at.file()));
+        open.sort_unstable_by_key(|open| (kind(open), open.target.position()));
+        let files = open.chunk_by(|a, b| kind(a) == kind(b) && a.target.file() == b.target.file());
+        stream::iter(files)
+            .map(|open| self.compare_with_target(open, verdicts))
+            .buffer_unordered(threads)
+            .try_collect::<()>()
+            .await
     }
 
-    /// Hashes of the raw rows, in their order.
-    async fn hashes_of_source(&self, open: &Open<'_>) -> Result<Vec<u128>> {
-        let interval = &self.pass.interval;
-        let at = |index: &u32| open.hits[*index as usize].at;
-        let files = open.indices.chunk_by(|a, b| at(a).file() == at(b).file());
-        let hashed = stream::iter(files).map(|indices| async move {
-            let file = at(&indices[0]).file();
-            let rows: Vec<u64> = indices.iter().map(|index| at(index).row()).collect();
-            let filling = interval.filling(file);
-            let selection = is_few(&rows, interval.rows(file)).then(|| selection_of(&rows));
-            let options = ScanOptions { selection, originals: false };
-            let mut batches = std::pin::pin!(interval.scan(file, &filling.columns(), options));
-            // A row that is not read again is like no other.
-            let mut hashes = vec![0; rows.len()];
-            while let Some(raw) = batches.next().await {
-                let raw = raw?;
-                let found = self.hashes(filling, &raw.batch)?;
-                let numbers = raw.row_numbers.unwrap_or_else(|| (raw.first_row..).take(found.len()).collect());
-                for (number, hash) in numbers.into_iter().zip(found) {
-                    if let Ok(place) = rows.binary_search(&number) {
-                        hashes[place] = hash;
-                    }
-                }
+    /// Fills in the hashes of rows of one raw file, which are in their order. A row that is not there again keeps the 0.
+    async fn hash_source(&self, open: &mut [Open]) -> Result<()> {
+        let (interval, file) = (&self.pass.interval, open[0].at.file());
+        let filling = interval.filling(file);
+        let selection = selection_of_few(open.iter().map(|open| open.at.row()), interval.rows(file));
+        let options = ScanOptions { selection, originals: false };
+        let mut batches = std::pin::pin!(interval.scan(file, &filling.columns(), options));
+        while let Some(raw) = batches.next().await {
+            let raw = raw?;
+            let rows = raw.batch.num_rows();
+            let numbers = raw.row_numbers.unwrap_or_else(|| (raw.first_row..).take(rows).collect());
+            let (places, batch) = only(open, |open| open.at.row(), &numbers, raw.batch)?;
+            for (place, hash) in places.into_iter().zip(self.hashes(filling, &batch)?) {
+                open[place].hash = hash;
             }
-            Ok::<_, Error>(hashes)
-        });
-        let mut hashed = hashed.buffered(self.threads.max(1));
-        let mut hashes = Vec::with_capacity(open.indices.len());
-        while let Some(more) = hashed.try_next().await? {
-            hashes.extend(more);
         }
-        Ok(hashes)
+        Ok(())
     }
 
-    /// Finds the hits in one file of the table whose two rows have the same values. `places` are the places in `open` of all
-    /// hits in that file, in the order of its rows; `hashes` are those of the raw rows. Gives the places of the same rows.
-    async fn same_as_target(&self, open: &Open<'_>, hashes: &[u128], places: &[u32]) -> Result<Vec<u32>> {
-        let hit = |place: &u32| open.at(*place);
-        let (interval, file) = (&self.pass.interval, hit(&places[0]).file());
-        let filling = interval.filling(hit(&places[0]).at.file());
-        let rows: Vec<u64> = places.iter().map(|place| hit(place).row).collect();
-        let ids = field_ids(interval.schema(), &filling.columns());
-        let selection = is_few(&rows, self.candidates[file].data_file.record_count()).then(|| selection_of(&rows));
+    /// Compares with rows of one file of the table. `open` is in their order.
+    async fn compare_with_target(&self, open: &[Open], verdicts: &Verdicts) -> Result<()> {
+        let (interval, entry) = (&self.pass.interval, &self.candidates[open[0].target.file()]);
+        let filling = interval.filling(open[0].at.file());
+        let selection = selection_of_few(open.iter().map(|open| open.target.row()), entry.data_file.record_count());
         let options = RowOptions { selection, ..ROW_OPTIONS };
-        let mut batches = self.reader.read(&self.candidates[file], &ids, options);
-        let mut same = Vec::new();
+        let mut batches = self.reader.read(entry, &field_ids(interval.schema(), &filling.columns()), options);
         while let Some(batch) = batches.next().await {
             let (batch, numbers) = split_row_numbers(&batch?)?;
-            for (number, hash) in numbers.iter().zip(self.hashes(filling, &batch)?) {
-                let place = rows.binary_search(number).ok().map(|found| places[found]);
-                same.extend(place.filter(|place| hashes[*place as usize] == hash));
+            let (places, batch) = only(open, |open| open.target.row(), &numbers, batch)?;
+            for (place, hash) in places.into_iter().zip(self.hashes(filling, &batch)?) {
+                if open[place].hash == hash {
+                    verdicts.set(open[place].at, Verdict::Unchanged);
+                }
             }
         }
-        Ok(same)
+        Ok(())
     }
-}
 
-impl Matching<'_> {
     /// Hashes of what files of one kind say, of rows in the table's types.
-    fn hashes(&self, filling: &Filling, batch: &RecordBatch) -> Result<Vec<u128>> {
+    fn hashes(&self, filling: &Filling, batch: &RecordBatch) -> Result<Vec<u64>> {
         let said = filling.said(batch).map_err(|source| Error::compute("failed to compare rows", source))?;
         hash_rows(&said, self.pass.seed)
     }
 }
 
-/// Whether so few of a file's rows are wanted that the others are better skipped than read. A selection costs 16 bytes a row.
-fn is_few(rows: &[u64], all: u64) -> bool {
-    (rows.len() as u64).saturating_mul(4) < all
+/// Whether so few of a file's rows are wanted that the others are better skipped than read. Skipping takes memory for each
+/// wanted row: 32 bytes, in each of the layers that hold the selection.
+pub fn is_few(wanted: u64, all: u64) -> bool {
+    wanted.saturating_mul(64) < all
+}
+
+/// Rows to read, given in their order, where they are few.
+fn selection_of_few(rows: impl ExactSizeIterator<Item = u64>, all: u64) -> Option<RowSelection> {
+    is_few(rows.len() as u64, all).then(|| selection_of(rows))
+}
+
+/// The rows of a batch that are open, and the places of those in `open`. Both are in the order of `row`, the row's number.
+fn only(
+    open: &[Open],
+    row: impl Fn(&Open) -> u64,
+    numbers: &[u64],
+    batch: RecordBatch,
+) -> Result<(Vec<usize>, RecordBatch)> {
+    let mut next = open.partition_point(|open| numbers.first().is_some_and(|first| row(open) < *first));
+    let (mut places, mut is_open) = (Vec::new(), Vec::with_capacity(numbers.len()));
+    for number in numbers {
+        while open.get(next).is_some_and(|open| row(open) < *number) {
+            next += 1;
+        }
+        let found = open.get(next).is_some_and(|open| row(open) == *number);
+        places.extend(found.then_some(next));
+        is_open.push(found);
+    }
+    let batch = filter_record_batch(&batch, &BooleanArray::from(is_open))
+        .map_err(|source| Error::compute("failed to pick the rows to compare", source))?;
+    Ok((places, batch))
+}
+
+/// Whether a row of the table's file may have values that the raw row's file lacks.
+fn has_values_to_keep(pass: &KeyPass, data_file: &DataFile, at: RowAddress) -> bool {
+    pass.interval.filling(at.file()).kept().iter().any(|column| {
+        let field = pass.interval.schema().field(*column);
+        let nulls = field_id(field).and_then(|id| data_file.null_value_counts().get(&id));
+        field.data_type().is_nested() || nulls != Some(&data_file.record_count())
+    })
 }
 
 /// Winners that the table does not hold are new; a deletion among them has nothing to delete.
@@ -294,53 +272,75 @@ pub fn settle(winners: &Winners, verdicts: &Verdicts) {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call, from the loop above")]
-fn probe_batch(
-    pass: &KeyPass,
-    columns: &[usize],
-    batch: &RecordBatch,
+/// Looks for the keys of one file of the table among the winners.
+struct Probe {
+    pass: Arc<KeyPass>,
+    /// Its number among the candidates.
     file: usize,
-    winners: &Winners,
-    ranks: &RankBytes,
-    verdicts: &Verdicts,
-    table: &TableName,
-    probed: &mut Probed,
-) -> Result<()> {
-    let pick = |wanted: &[usize]| -> Vec<_> {
-        let place = |column| columns.binary_search(column).expect("keys and order are read");
-        wanted.iter().map(|column| Arc::clone(batch.column(place(column)))).collect()
-    };
-    let keys = pick(&pass.key);
-    let tenants = pass.tenant.map(|tenant| pick(&[tenant]).remove(0));
-    let prints = pass.tags().tagged(fingerprints(&keys, pass.seed)?, tenants.as_ref(), pass.seed)?;
-    let table_ranks = pass.ranking.ranks(&pick(&pass.order), batch.num_rows())?;
-    let (_, numbers) = split_row_numbers(batch)?;
-    for row in 0..batch.num_rows() {
-        if keys.iter().any(|key| key.is_null(row)) {
-            continue;
+    data_file: Arc<DataFile>,
+    table: TableName,
+    /// Columns that are read, as indices into the table's schema, ascending.
+    columns: Vec<usize>,
+    winners: Arc<Winners>,
+    ranks: Arc<RankBytes>,
+    verdicts: Arc<Verdicts>,
+}
+
+impl Probe {
+    fn add(&self, batch: &RecordBatch, probed: &mut Probed) -> Result<()> {
+        let pass = &self.pass;
+        let keys = self.pick(batch, &pass.key);
+        let tenants = pass.tenant.map(|tenant| self.pick(batch, &[tenant]).remove(0));
+        let prints = pass.tags().tagged(fingerprints(&keys, pass.seed)?, tenants.as_ref(), pass.seed)?;
+        let table_ranks = pass.ranking.ranks(&self.pick(batch, &pass.order), batch.num_rows())?;
+        let (_, numbers) = split_row_numbers(batch)?;
+        probed.live_rows += batch.num_rows() as u64;
+        for row in 0..batch.num_rows() {
+            if keys.iter().any(|key| key.is_null(row)) {
+                continue;
+            }
+            let bytes = table_ranks.bytes.as_ref().map(|bytes| bytes.row(row));
+            let rank = (table_ranks.words[row], bytes.as_ref().map(AsRef::as_ref));
+            let Some(found) = self.winners.find(prints[row], rank, &self.ranks) else { continue };
+            let (at, verdict) = (found.at, verdict_of(&found, pass.ranking.is_unordered()));
+            if self.verdicts.set(at, verdict) != Verdict::Pending {
+                return Err(Error::DuplicateKey { table: self.table.to_string(), key: key_text(&keys, row), rows: 2 });
+            }
+            let (file, row) = (self.file, numbers[row]);
+            match verdict {
+                Verdict::Invalid => probed.conflicts.push(at),
+                Verdict::Matched => {
+                    probed.open.push(Open { at, target: RowAddress::new(file, row, false), hash: 0 });
+                }
+                Verdict::Update => {
+                    probed.touched.push(row);
+                    let has_values = has_values_to_keep(pass, &self.data_file, at);
+                    probed.replaced.extend(has_values.then_some(Replaced { at, file, row }));
+                }
+                Verdict::Delete => probed.touched.push(row),
+                _ => {}
+            }
         }
-        let bytes = table_ranks.bytes.as_ref().map(|bytes| bytes.row(row));
-        let rank = (table_ranks.words[row], bytes.as_ref().map(AsRef::as_ref));
-        let Some(Found { at, ordering, is_of_another_tenant }) = winners.find(prints[row], rank, ranks) else {
-            continue;
-        };
-        let verdict = match ordering {
-            _ if is_of_another_tenant => Verdict::Invalid,
-            Ordering::Less => Verdict::Stale,
-            _ => Verdict::Matched,
-        };
-        if verdicts.set(at, verdict) != Verdict::Pending {
-            return Err(Error::DuplicateKey { table: table.to_string(), key: key_text(&keys, row), rows: 2 });
-        }
-        if is_of_another_tenant {
-            probed.conflicts.push(at);
-        }
-        if verdict == Verdict::Matched {
-            let file = u32::try_from(file).expect("fewer files than that");
-            probed.hits.push(Hit { at, row: numbers[row], file, newer: ordering == Ordering::Greater });
-        }
+        Ok(())
     }
-    Ok(())
+
+    fn pick(&self, batch: &RecordBatch, wanted: &[usize]) -> Vec<ArrayRef> {
+        let place = |column| self.columns.binary_search(column).expect("keys and order are read");
+        wanted.iter().map(|column| Arc::clone(batch.column(place(column)))).collect()
+    }
+}
+
+/// What becomes of a winner that the table holds, as far as its rank says.
+fn verdict_of(found: &Found, is_unordered: bool) -> Verdict {
+    match (found.ordering, found.at.is_delete()) {
+        _ if found.is_of_another_tenant => Verdict::Invalid,
+        (Ordering::Less, _) => Verdict::Stale,
+        (Ordering::Greater, true) => Verdict::Delete,
+        (Ordering::Greater, false) => Verdict::Update,
+        (Ordering::Equal, true) if is_unordered => Verdict::Delete,
+        (Ordering::Equal, true) => Verdict::Stale,
+        (Ordering::Equal, false) => Verdict::Matched,
+    }
 }
 
 /// Rows of the table are read in large batches, with their positions.
@@ -353,8 +353,8 @@ pub fn field_ids(schema: &SchemaRef, columns: &[usize]) -> Vec<i32> {
 }
 
 /// A row's key for people.
-pub fn key_text(keys: &[arrow::array::ArrayRef], row: usize) -> String {
-    let text = |key: &arrow::array::ArrayRef| {
+pub fn key_text(keys: &[ArrayRef], row: usize) -> String {
+    let text = |key: &ArrayRef| {
         let text = arrow::util::display::array_value_to_string(key, row).unwrap_or_else(|_| "?".to_owned());
         // What could not be seen, or be taken for two values.
         let is_plain = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == ',');
@@ -374,10 +374,10 @@ pub fn split_row_numbers(batch: &RecordBatch) -> Result<(RecordBatch, Vec<u64>)>
 }
 
 /// Selects exactly these rows, ascending.
-pub fn selection_of(rows: &[u64]) -> parquet::arrow::arrow_reader::RowSelection {
+pub fn selection_of(rows: impl Iterator<Item = u64>) -> RowSelection {
     let index = |row: u64| usize::try_from(row).expect("a row of a file");
     let mut ranges: Vec<std::ops::Range<usize>> = Vec::new();
-    for row in rows.iter().copied().map(index) {
+    for row in rows.map(index) {
         match ranges.last_mut() {
             Some(range) if range.end == row => range.end += 1,
             Some(range) if range.end > row => {}
@@ -385,5 +385,5 @@ pub fn selection_of(rows: &[u64]) -> parquet::arrow::arrow_reader::RowSelection 
         }
     }
     let end = ranges.last().map_or(0, |range| range.end);
-    parquet::arrow::arrow_reader::RowSelection::from_consecutive_ranges(ranges.into_iter(), end)
+    RowSelection::from_consecutive_ranges(ranges.into_iter(), end)
 }

@@ -18,7 +18,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::{
     kept::{Kept, KeptRows},
     keys::FileRejects,
-    matching::selection_of,
+    matching::{is_few, selection_of},
     quarantine::{QuarantineFile, QuarantineTarget},
     verdicts::{Verdict, Verdicts},
 };
@@ -29,9 +29,6 @@ use crate::{
     tasks::on_file,
     writer::TableWriter,
 };
-
-/// Below this share of wanted rows a file is read by selection instead of as a whole.
-const SELECTION_SHARE_MAX: f64 = 0.1;
 
 /// What the pass works on.
 pub struct Payload {
@@ -121,11 +118,10 @@ impl Payload {
         if needed == 0 {
             return Ok(());
         }
-        #[expect(clippy::cast_precision_loss, reason = "a share")]
-        let selection = ((needed as f64) < rows as f64 * SELECTION_SHARE_MAX).then(|| {
+        let selection = is_few(needed, rows).then(|| {
             let invalid = |row: u64| originals && self.verdicts.get(file, row) == Verdict::Invalid;
             let picked: Vec<u64> = (0..rows).filter(|row| (wanted > 0 && is_wanted(*row)) || invalid(*row)).collect();
-            selection_of(&picked)
+            selection_of(picked.iter().copied())
         });
         let schema = self.interval.schema();
         let columns: Vec<usize> = if wanted > 0 { (0..schema.fields().len()).collect() } else { Vec::new() };

@@ -109,7 +109,7 @@ impl Tombstones {
         files.sort_unstable();
         for (file, mut rows) in files {
             rows.sort_unstable();
-            let options = ScanOptions { selection: Some(selection_of(&rows)), originals: false };
+            let options = ScanOptions { selection: Some(selection_of(rows.iter().copied())), originals: false };
             let mut batches = std::pin::pin!(pass.interval.scan(file, &self.columns, options));
             while let Some(raw) = batches.next().await {
                 let batch = raw?.batch;
