@@ -69,7 +69,7 @@ const ROOMS: [Room; 5] = [
         folder: "jobs",
         may_import: &[
             "contract", "plan", "lake", "engine", "arrow", "aws-config", "aws-types", "clap", "clap_complete", "clap_mangen",
-            "futures", "indicatif", "libmimalloc-sys", "mimalloc", "parquet", "tokio", "toml", "tracing", "tracing-subscriber", "uuid",
+            "futures", "indicatif", "libc", "libmimalloc-sys", "mimalloc", "parquet", "tokio", "toml", "tracing", "tracing-subscriber", "uuid",
         ],
         tests_may_import: &[
             "apache-avro", "assert_cmd", "async-trait", "aws-credential-types", "bytes", "hyper-util", "insta", "libtest-mimic",
