@@ -53,9 +53,10 @@ impl ContractCommand {
 }
 
 async fn check(program: &Program, files: &[PathBuf]) -> Result<Exit> {
-    let mut files = files.to_vec();
+    let (mut files, mut named_in) = (files.to_vec(), None);
     if files.is_empty() {
         let config = Config::read(&program.globals.config)?;
+        named_in = Some(config.path);
         files = config.tables.into_values().map(|table| table.contract).collect();
         files.sort();
         files.dedup();
@@ -65,7 +66,7 @@ async fn check(program: &Program, files: &[PathBuf]) -> Result<Exit> {
     let session = Session::new(&options)?.at(program.now());
     let mut exit = Exit::Done;
     for file in &files {
-        match read(file, &session).await {
+        match read(file, named_in.as_deref(), &session).await {
             Ok((contracts, faults)) if faults.is_empty() => show(program, file, &contracts)?,
             Ok((_, faults)) => {
                 for error in faults {
@@ -82,10 +83,15 @@ async fn check(program: &Program, files: &[PathBuf]) -> Result<Exit> {
     Ok(exit)
 }
 
-/// The contracts of a file, and what is wrong with their rules in SQL.
-async fn read(file: &Path, session: &Session) -> Result<(Vec<Contract>, Vec<JobError>)> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|source| JobError::new(Kind::Configuration, format!("failed to read {}: {source}", file.display())))?;
+/// The contracts of a file, and what is wrong with their rules in SQL. `named_in` is the configuration that names the file.
+async fn read(file: &Path, named_in: Option<&Path>, session: &Session) -> Result<(Vec<Contract>, Vec<JobError>)> {
+    let text = std::fs::read_to_string(file).map_err(|source| {
+        let error = JobError::new(Kind::Configuration, format!("failed to read {}: {source}", file.display()));
+        match named_in {
+            Some(config) => error.with_help(format!("{} names it", config.display())),
+            None => error,
+        }
+    })?;
     let (mut contracts, mut faults) = (Vec::new(), Vec::new());
     for (contract, places) in Contract::parse_with_places(file, &text)? {
         for (index, reason) in engine::rule_faults(&contract, session).await? {

@@ -150,7 +150,7 @@ impl Job {
         let contracts = Contract::parse(path, &text)?;
         contracts.into_iter().find(|contract| contract.table == table.name).ok_or_else(|| {
             JobError::new(Kind::Configuration, format!("{} has no contract of table {}", path.display(), table.name))
-                .with_help(format!("its physicalName must be {}", table.name))
+                .with_help(format!("its physicalName must be {}, as in {}", table.name, self.config.path.display()))
         })
     }
 
