@@ -64,7 +64,9 @@ impl<'a> Source<'a> {
     /// What the command line asks for.
     pub fn new(dedupe: &Dedupe, job: &'a Job, table: &'a TableConfig, contract: &'a Contract) -> Result<Self> {
         let zone = &table.timezone;
-        let template = RawTemplate::parse(&table.source, zone.clone())?;
+        let template = RawTemplate::parse(&table.source, zone.clone()).map_err(|error| {
+            JobError::from(error).with_help(format!("it is the table's source in {}", job.config.path.display()))
+        })?;
         let what = match (&dedupe.date, &dedupe.start, &dedupe.end, &dedupe.replay) {
             (Some(date), ..) => What::Interval(Interval::day(*date, zone)?),
             (_, Some(start), Some(end), _) => What::Interval(
