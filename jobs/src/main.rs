@@ -34,11 +34,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// The allocator's option that says after how many milliseconds freed pages go back to the system.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
-/// From this memory limit on, freed pages may wait for 10 ms: going back after 1 ms costs up to a tenth of the time.
+/// From this memory limit on, freed pages wait for 10 ms instead of 1 ms, which costs a few percent more CPU.
 const AMPLE_LIMIT_BYTES: u64 = 1 << 30;
 
-/// After how many milliseconds freed pages go back to the system. The allocator's default is a second: a program that frees
-/// and asks for memory all the time then holds up to twice what it uses. `MIMALLOC_PURGE_DELAY` overrides this.
+/// Sets after how many milliseconds freed pages go back to the system. The allocator's default is a second: a program that
+/// frees and asks for memory all the time then holds up to twice what it uses. `MIMALLOC_PURGE_DELAY` overrides this.
 #[expect(unsafe_code, reason = "the allocator's options have no other setter; it takes any number")]
 fn give_pages_back_after(millis: std::ffi::c_long) {
     if !is_set("MIMALLOC_PURGE_DELAY") {
@@ -47,7 +47,8 @@ fn give_pages_back_after(millis: std::ffi::c_long) {
     }
 }
 
-/// Keeps huge pages away: one of 2 MiB stays in memory as long as 4 KiB of it are in use. Where the system refuses, they stay.
+/// Asks Linux for no huge pages: a page of 2 MiB stays in memory as long as 4 KiB of it are in use. Where Linux refuses, the
+/// process only holds more memory.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "nothing that is built here already has a safe call")]
 fn refuse_huge_pages() {
@@ -62,7 +63,7 @@ const BLOCKING_THREADS_MIN: usize = 8;
 static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
 
 fn main() -> ExitCode {
-    // Before the first page is freed: what waits already waits on.
+    // The short delay comes first: a page that is freed now keeps the delay of now.
     give_pages_back_after(1);
     #[cfg(target_os = "linux")]
     refuse_huge_pages();
@@ -83,6 +84,7 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { Exit::Usage.code() } else { Exit::Done.code() });
         }
     };
+    // A limit in etl.toml is not known yet: below 1 GiB it gets the longer delay unless the command line or the machine is small.
     if cli.globals.memory_limit.unwrap_or_else(machine::memory_limit_bytes) >= AMPLE_LIMIT_BYTES {
         give_pages_back_after(10);
     }

@@ -68,8 +68,8 @@ pub struct Matched {
     pub conflicts: Vec<RowAddress>,
 }
 
-/// A winner that ranks like the table's row with its key, so that their values decide. There may be as many as rows, and
-/// this is all that is held for each.
+/// A winner that ranks like the table's row with its key, so that their values decide. A run may have one for each of its
+/// rows, and holds nothing else for them.
 #[derive(Debug, Clone, Copy)]
 struct Open {
     at: RowAddress,
@@ -176,7 +176,8 @@ impl Matching<'_> {
             .await
     }
 
-    /// Fills in the hashes of rows of one raw file, which are in their order. A row that is not there again keeps the 0.
+    /// Fills in the hashes of the rows of one raw file. `open` is in the order of those rows. The hash of a row that the file
+    /// no longer has stays 0.
     async fn hash_source(&self, open: &mut [Open]) -> Result<()> {
         let (interval, file) = (&self.pass.interval, open[0].at.file());
         let filling = interval.filling(file);
@@ -195,7 +196,7 @@ impl Matching<'_> {
         Ok(())
     }
 
-    /// Compares with rows of one file of the table. `open` is in their order.
+    /// Gives the verdict unchanged where a row of one file of the table has the same hash. `open` is in the order of those rows.
     async fn compare_with_target(&self, open: &[Open], verdicts: &Verdicts) -> Result<()> {
         let (interval, entry) = (&self.pass.interval, &self.candidates[open[0].target.file()]);
         let filling = interval.filling(open[0].at.file());
