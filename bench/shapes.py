@@ -2,9 +2,9 @@
 """Shapes of input × jobs × memory limits: the peak of each, and whether it is within its limit.
 
 A limit holds when the peak is at most the limit, a tenth of it, and 60 MiB for the program itself. Each shape's jobs run one
-after the other on one lake that is made anew for each limit: dedupe, the same again, query, check, a merge of half the keys,
-dedupe with the keys in the table, compact, init. Ends 1 when a job did not end as it must or counted other rows; a peak
-over its limit is printed as OVER. Started by scripts/bench shapes.
+after the other on one lake that is made anew for each limit: dedupe, the same again, query, check, a merge that deletes a
+tenth of the keys, dedupe of the same rows in other files, compact, init. Ends 1 when a job failed; a peak over its limit is
+printed as OVER. Started by scripts/bench shapes.
 """
 
 import argparse
@@ -41,12 +41,15 @@ MIB = 1 << 20
 def main() -> int:
     args = arguments()
     try:
+        if not args.json:
+            print(f"{'shape':12}{'job':10}{'limit':>10}{'peak':>12}{'wall':>10}", flush=True)
         results = [result for shape in args.shape for result in measured(args, shape)]
     except Failed as failure:
         say(str(failure))
         return 1
-    print(json.dumps(results, indent=1) if args.json else text(results))
-    return 0
+    if args.json:
+        print(json.dumps(results, indent=1))
+    return 0 if all(result["failed"] is None for result in results) else 1
 
 
 def measured(args: argparse.Namespace, shape: str) -> list[dict]:
@@ -77,6 +80,9 @@ quarantine = "errors/"
         for job in args.job:
             say(f"{shape}, {limit}, {job}")
             results.append({"shape": shape, "limit": limit, "job": job} | run(args, data, lake, limit, job))
+            if not args.json:
+                # Line by line: a run over all shapes takes an hour.
+                print(line(results[-1]), flush=True)
         shutil.rmtree(lake)
     return results
 
@@ -105,15 +111,12 @@ def again(data: Path) -> Path:
     return folder
 
 
-def text(results: list[dict]) -> str:
-    lines = [f"{'shape':12}{'job':10}{'limit':>10}{'peak':>12}{'wall':>10}"]
-    for row in results:
-        if row["failed"]:
-            lines.append(f"{row['shape']:12}{row['job']:10}{row['limit']:>10}  FAILED {row['failed']}")
-            continue
-        peak = f"{row['peak_bytes'] / MIB:.0f} MiB"
-        lines.append(f"{row['shape']:12}{row['job']:10}{row['limit']:>10}{peak:>12}{row['wall_s']:8.1f} s" + ("" if row["holds"] else "  OVER"))
-    return "\n".join(lines)
+def line(row: dict) -> str:
+    named = f"{row['shape']:12}{row['job']:10}{row['limit']:>10}"
+    if row["failed"]:
+        return f"{named}  FAILED {row['failed']}"
+    peak = f"{row['peak_bytes'] / MIB:.0f} MiB"
+    return f"{named}{peak:>12}{row['wall_s']:8.1f} s" + ("" if row["holds"] else "  OVER")
 
 
 def cache() -> Path:

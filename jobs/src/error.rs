@@ -125,6 +125,19 @@ impl JobError {
         self
     }
 
+    /// The same failure; when the configuration is to blame and no file is named yet, the advice names those that it was
+    /// read from.
+    #[must_use]
+    pub fn read_from(mut self, files: &[&std::path::Path]) -> Self {
+        let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+        let said = format!("{} {}", self.message, self.help.as_deref().unwrap_or_default());
+        if self.kind == Kind::Configuration && !files.iter().any(|file| said.contains(file)) {
+            let help = self.help.map(|help| help + "; ").unwrap_or_default();
+            self.help = Some(format!("{help}the configuration is in {}", files.join(" and ")));
+        }
+        self
+    }
+
     /// The run was asked to stop.
     pub fn interrupted(signal: Signal) -> Self {
         match signal {

@@ -178,7 +178,7 @@ impl Job {
             let mut report = self.program.report(self.name, Some(table.name.clone()));
             let before = machine::used();
             if let Err(error) = run(table, &mut report).await {
-                report.fail(&error);
+                report.fail(&error.read_from(&[&self.config.path, &table.contract]));
             }
             report.end(self.program.now(), before, machine::used());
             self.finish(&mut report).await?;

@@ -90,12 +90,12 @@ def serve() -> None:
                 answer = make(request)
             elif op == "parquet":
                 table = pq.read_table(request["path"], page_checksum_verification=True)
-                answer = {"snapshots": json_rows(times_in_utc(table))}
+                answer = {"snapshots": json_rows(raw_as_curated(table))}
             elif op == "parquet-duckdb":
                 import duckdb
 
                 table = duckdb.sql("SELECT * FROM read_parquet(?)", params=[request["path"]]).arrow().read_all()
-                answer = {"snapshots": json_rows(times_in_utc(table))}
+                answer = {"snapshots": json_rows(raw_as_curated(table))}
             else:
                 answer = {"snapshots": list(read(request))}
         except Exception as error:  # whatever went wrong is the answer; the next request is not concerned
@@ -119,12 +119,16 @@ def read(options: dict):
         yield {"snapshot_id": snapshot_id, "rows": rows}
 
 
-def times_in_utc(table: pa.Table) -> pa.Table:
-    """The table with its timestamps as the telemetry contract has them: in microseconds and UTC."""
+def raw_as_curated(table: pa.Table) -> pa.Table:
+    """The table with its values as the telemetry contract has them: times in microseconds and UTC, binary as text."""
     for place, field in enumerate(table.schema):
+        column = table.column(place)
         if pa.types.is_timestamp(field.type):
-            times = table.column(place).cast(pa.timestamp("us", field.type.tz), safe=False)
+            times = column.cast(pa.timestamp("us", field.type.tz), safe=False)
             table = table.set_column(place, field.name, times.cast(pa.timestamp("us", "UTC")))
+        elif pa.types.is_binary(field.type):
+            texts = [value if value is None else value.decode(errors="replace") for value in column.to_pylist()]
+            table = table.set_column(place, field.name, pa.array(texts, pa.string()))
     return table
 
 
@@ -206,9 +210,36 @@ def only_catalog_name(uri: str, create: bool) -> str:
 def json_rows(table: pa.Table) -> list[dict]:
     """The rows in the forms above, sorted by their JSON text."""
     names = table.column_names
-    columns = [list(map(converter(column.type), column.to_pylist())) for column in table.columns]
+    columns = [column_values(column) for column in table.columns]
     rows = [dict(zip(names, values)) for values in zip(*columns)]
     return sorted(rows, key=lambda row: json.dumps(row, ensure_ascii=False))
+
+
+def column_values(column: pa.ChunkedArray) -> list:
+    convert = converter(column.type)
+    try:
+        return list(map(convert, column.to_pylist()))
+    except (OverflowError, ValueError):
+        # A value that Python has no form for: the others are still what they are.
+        return [value_or_text(convert, value) for value in column]
+
+
+def value_or_text(convert: Callable, value: pa.Scalar) -> object:
+    try:
+        return convert(value.as_py())
+    except (OverflowError, ValueError) as error:
+        if pa.types.is_timestamp(value.type) and value.type.unit == "us":
+            return far_time(value.value) + ("Z" if value.type.tz else "")
+        return f"no value: {error}"
+
+
+def far_time(microseconds: int) -> str:
+    """A time in a year that Python's datetime does not have; the calendar repeats itself every 400 years."""
+    cycles, rest = divmod(microseconds, 146_097 * 86_400_000_000)
+    near = datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=rest)
+    year = near.year + 400 * cycles
+    sign = "-" if year < 0 else "+"
+    return f"{sign}{abs(year):04}" + near.isoformat(timespec="microseconds")[4:]
 
 
 def converter(type_: pa.DataType) -> Callable:

@@ -305,17 +305,23 @@ impl<'a> DeleteIndex<'a> {
     }
 }
 
-/// The one data file that all deletes of a position delete file point into, when its metadata says so.
+/// The one data file that all deletes of a position delete file point into, when its metadata says so, in one way.
 fn referenced_path(delete: &DataFile) -> Option<String> {
-    delete.referenced_data_file().or_else(|| match path_bounds(delete) {
-        (Some(lower), Some(upper)) if lower == upper => Some(lower.to_owned()),
+    match (delete.referenced_data_file(), path_bounds(delete)) {
+        (Some(path), bounds) => is_within(&path, bounds).then_some(path),
+        (None, (Some(lower), Some(upper))) if lower == upper => Some(lower.to_owned()),
         _ => None,
-    })
+    }
 }
 
-/// Bounds may be cut short, but then downwards and upwards: a path outside of them is not in the file.
+/// A path outside of the bounds is not in the file. Where the metadata names one data file, and bounds that it is not in, one
+/// of them is wrong: only reading the file tells what it names.
 fn may_name_path(delete: &DataFile, path: &str) -> bool {
-    let (lower, upper) = path_bounds(delete);
+    delete.referenced_data_file().is_some() || is_within(path, path_bounds(delete))
+}
+
+/// Bounds may be cut short, but then downwards and upwards.
+fn is_within(path: &str, (lower, upper): (Option<&str>, Option<&str>)) -> bool {
     lower.is_none_or(|lower| lower <= path) && upper.is_none_or(|upper| path <= upper)
 }
 

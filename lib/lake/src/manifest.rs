@@ -15,7 +15,7 @@ use iceberg::spec::{
 };
 
 use crate::{
-    Result, Table, TableError,
+    Error, Location, Result, Table, TableError,
     skim::{self, Container, Detail, Shape},
     table::{TablePart, document::INLINE},
 };
@@ -122,12 +122,19 @@ impl Table {
             files.push(listed.manifest()?);
             Some(())
         });
-        if read.is_some() {
-            return Ok(files);
+        let corrupt = |source| self.corrupt(TablePart::ManifestList, snapshot.manifest_list(), source);
+        if read.is_none() {
+            let list = ManifestList::parse_with_version(bytes, self.metadata.format_version()).map_err(corrupt)?;
+            files = list.consume_entries().into_iter().collect();
         }
-        let list = ManifestList::parse_with_version(bytes, self.metadata.format_version())
-            .map_err(|source| self.corrupt(TablePart::ManifestList, snapshot.manifest_list(), source))?;
-        Ok(list.consume_entries().into_iter().collect())
+        // A location that nothing can lie at says nothing of itself: its list is what is damaged.
+        for file in &files {
+            if let Err(Error::Location { location, reason }) = Location::parse(&file.manifest_path) {
+                let message = format!("it lists a manifest at {location:?}, where none can lie: {reason}");
+                return Err(corrupt(iceberg::Error::new(iceberg::ErrorKind::DataInvalid, message)).into());
+            }
+        }
+        Ok(files)
     }
 
     /// The entries of a manifest.

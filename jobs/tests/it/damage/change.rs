@@ -83,3 +83,27 @@ pub fn change(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) -> String 
         }
     }
 }
+
+/// Parts of the changes that may be cut at, so that one file is not judged for minutes.
+const CUTS_MAX: usize = 128;
+
+/// The damaged file, then files with a part of the damage: readers that refuse a file for one change of it say nothing of what
+/// another change did to its values.
+pub fn parts(whole: &[u8], damaged: &[u8]) -> Vec<Vec<u8>> {
+    let mut parts = vec![damaged.to_vec()];
+    if whole.len() != damaged.len() {
+        return parts;
+    }
+    let places: Vec<usize> = (0..whole.len()).filter(|place| whole[*place] != damaged[*place]).take(CUTS_MAX).collect();
+    for place in &places {
+        let mut alone = whole.to_vec();
+        alone[*place] = damaged[*place];
+        let (before, after) = (place + 1, *place);
+        parts.extend([
+            alone,
+            [&damaged[..before], &whole[before..]].concat(),
+            [&whole[..after], &damaged[after..]].concat(),
+        ]);
+    }
+    parts
+}

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     UNNOTICEABLE,
-    change::{Random, change},
+    change::{Random, change, parts},
 };
 use crate::{
     batches::{TABLE, dedupe},
@@ -106,11 +106,11 @@ impl World {
             return Ok(());
         }
         self.raw.restore();
-        self.raw.lake.put(&raw_path(0, DAMAGED), bytes);
-        self.raw_file_taken().map_err(|error| format!("{name}, {how}: {error}"))
+        self.raw.lake.put(&raw_path(0, DAMAGED), bytes.clone());
+        self.raw_file_taken(whole, &bytes).map_err(|error| format!("{name}, {how}: {error}"))
     }
 
-    fn raw_file_taken(&self) -> Result<(), String> {
+    fn raw_file_taken(&self, whole: &[u8], bytes: &[u8]) -> Result<(), String> {
         let lake = &self.raw.lake;
         let ran = run(lake, &dedupe(0))?;
         let said = said(&ran);
@@ -128,22 +128,31 @@ impl World {
             return Err(format!("rows of the file beside it are missing: {rows:?}"));
         }
         let strange: Vec<_> = rows.iter().filter(|row| !self.raw.known.contains(*row)).collect();
-        if strange.is_empty() {
-            return Ok(());
+        match strange.is_empty() {
+            true => Ok(()),
+            false => self.others_read(&strange, whole, bytes, &said),
         }
-        let path = lake.folder().join("raw").join(raw_path(0, DAMAGED));
-        let mut others = Vec::new();
-        for op in ["parquet", "parquet-duckdb"] {
-            let rows = reader::ask(&json!({"op": op, "path": path}));
-            others.extend(canonical(rows.as_ref().ok().and_then(Value::as_array).map_or(&[][..], Vec::as_slice)));
-        }
-        match strange.iter().find(|row| !others.contains(row)) {
-            Some(row) => Err(format!("a row that was not there: {row}\nother readers: {others:#?}")),
-            None => {
+    }
+
+    /// Every strange row is what another reader finds in the damaged file, or in one with a part of the damage.
+    fn others_read(&self, strange: &[&String], whole: &[u8], damaged: &[u8], said: &str) -> Result<(), String> {
+        let path = self.raw.lake.folder().join("judged.parquet");
+        let (mut answers, mut found) = (Vec::new(), BTreeSet::new());
+        for bytes in parts(whole, damaged) {
+            fs::write(&path, bytes).map_err(|error| error.to_string())?;
+            for op in ["parquet", "parquet-duckdb"] {
+                match reader::ask(&json!({"op": op, "path": path})) {
+                    Ok(rows) => found.extend(curated(rows.as_array().map_or(&[][..], Vec::as_slice), said)),
+                    Err(error) => answers.push(error),
+                }
+            }
+            if strange.iter().all(|row| found.contains(*row)) {
                 UNNOTICEABLE.fetch_add(1, Relaxed);
-                Ok(())
+                return Ok(());
             }
         }
+        let row = strange.iter().find(|row| !found.contains(**row));
+        Err(format!("a row that was not there: {row:?}\nother readers: {found:#?}\n{answers:#?}"))
     }
 
     /// An object of a table: reading and writing it gives the right rows or a message that names the object, and with the
@@ -172,15 +181,16 @@ impl World {
         ]);
         let name = path.file_name().expect("it was listed").to_string_lossy();
         let undo = || fs::write(path, whole).expect("the damage is undone");
-        self.table_works(&name, command, undo).map_err(|error| format!("{name}, {how}, {command:?}: {error}"))
+        self.table_works(path, &bytes, command, undo).map_err(|error| format!("{name}, {how}, {command:?}: {error}"))
     }
 
-    fn table_works(&self, name: &str, command: &[&str], undo: impl FnOnce()) -> Result<(), String> {
+    fn table_works(&self, path: &Path, damaged: &[u8], command: &[&str], undo: impl FnOnce()) -> Result<(), String> {
         let lake = &self.table.lake;
+        let name = &*path.file_name().expect("it was listed").to_string_lossy();
         let query = run(lake, &["query", "--full-scan", "--output", "json", &format!("SELECT * FROM {TABLE}")])?;
         if query.exit != 0 {
             names(&query, name, &self.table.files)?;
-        } else if !self.are_rows_right(&query)? {
+        } else if !self.are_rows_right(&query, path, damaged)? {
             // What follows works on another table than the whole one.
             UNNOTICEABLE.fetch_add(1, Relaxed);
             return Ok(());
@@ -195,18 +205,24 @@ impl World {
         if rows == self.table.rows { Ok(()) } else { Err(format!("the run failed and changed the rows: {rows:#?}")) }
     }
 
-    /// Whether a query of the damaged table gives the rows of the whole one; when not, another reader must find the same.
-    fn are_rows_right(&self, query: &Ran) -> Result<bool, String> {
+    /// Whether a query of the damaged table gives the rows of the whole one; when not, another reader must find the same, in
+    /// it or in one with a part of the damage.
+    fn are_rows_right(&self, query: &Ran, path: &Path, damaged: &[u8]) -> Result<bool, String> {
         let rows = canonical(&parse_json(&query.stdout)?);
         if rows == self.table.rows {
             return Ok(true);
         }
-        let others = reader::ask(&self.table.lake.request(TABLE));
-        let others = others.as_ref().map(|snapshots| canonical(rows_of(snapshots)));
-        if others.as_ref() == Ok(&rows) {
-            return Ok(false);
+        let mut answers = Vec::new();
+        for bytes in parts(&self.table.files[path], damaged) {
+            fs::write(path, bytes).map_err(|error| error.to_string())?;
+            let others = reader::ask(&self.table.lake.request(TABLE));
+            let others = others.as_ref().map(|snapshots| canonical(rows_of(snapshots)));
+            if others.as_ref() == Ok(&rows) {
+                return Ok(false);
+            }
+            answers.push(others.map_or_else(Clone::clone, |others| difference(&others, &self.table.rows)));
         }
-        Err(format!("other rows: {rows:#?}\nanother reader: {others:#?}"))
+        Err(format!("other rows: {}\nanother reader: {}", difference(&rows, &self.table.rows), answers[0]))
     }
 
     /// A contract or etl.toml: whatever is no longer right in it is said, with the file's name.
@@ -329,6 +345,36 @@ fn canonical(rows: &[Value]) -> Vec<String> {
     lines
 }
 
+/// The rows that are new, and those that are gone.
+fn difference(rows: &[String], whole: &[String]) -> String {
+    let without = |rows: &[String], others: &[String]| {
+        let mut left = others.to_vec();
+        let is_extra =
+            |row: &&String| left.iter().position(|other| other == *row).map(|place| left.remove(place)).is_none();
+        rows.iter().filter(is_extra).cloned().collect::<Vec<_>>()
+    };
+    format!("new {:#?}, gone {:#?}", without(rows, whole), without(whole, rows))
+}
+
+/// Raw rows as the table has them: where the file has no such column it is NULL, and the run says that it is
+/// absent, or that the file has another.
+fn curated(rows: &[Value], said: &str) -> Vec<String> {
+    let names: Vec<&str> = COLUMNS.split(", ").collect();
+    let with_all = |row: &Value| {
+        let has_other_name = row.as_object()?.keys().any(|name| !names.contains(&name.as_str()) && said.contains(name));
+        let mut of = BTreeMap::new();
+        for name in &names {
+            match row.get(name) {
+                Some(value) => of.insert(*name, value.clone()),
+                None if has_other_name || said.contains(&format!("`{name}`")) => of.insert(*name, Value::Null),
+                None => return None,
+            };
+        }
+        Some(json!(of))
+    };
+    canonical(&rows.iter().filter_map(with_all).collect::<Vec<_>>())
+}
+
 fn rows_of(snapshots: &Value) -> &[Value] {
     snapshots[0]["rows"].as_array().map_or(&[], Vec::as_slice)
 }
@@ -363,8 +409,10 @@ fn names(ran: &Ran, name: &str, whole: &BTreeMap<PathBuf, Vec<u8>>) -> Result<()
     let said = said(ran);
     let is_mistake = |word: &str| {
         let word = word.trim_matches(['"', '\'', '`', ':', ';', ',', '.', '(', ')']);
-        let is_object = [".parquet", ".avro", ".json"].iter().any(|end| word.ends_with(end));
-        is_object && !whole.contains_key(Path::new(word.trim_start_matches("file://")))
+        let path = Path::new(word.trim_start_matches("file://"));
+        let is_object =
+            word.contains("/warehouse/") || [".parquet", ".avro", ".json"].iter().any(|end| word.ends_with(end));
+        is_object && !whole.contains_key(path) && !path.exists()
     };
     // What `etl check` finds is its result; other results name files that the run wrote.
     let findings = if ran.stdout.contains(" findings") { ran.stdout.as_str() } else { "" };

@@ -78,8 +78,17 @@ async fn manifests_that_cannot_be_read_are_found() {
     let head = table.head().unwrap().clone();
     let manifest = table.manifest_list(&head).await.unwrap()[0].manifest_path.clone();
     std::fs::remove_file(test.path_of(&manifest)).unwrap();
-    let expected = [Finding::Missing { location: manifest, snapshot_id: head.snapshot_id() }];
+    let expected = [Finding::Missing { location: manifest.clone(), snapshot_id: head.snapshot_id() }];
     assert_eq!(findings(&test).await, expected);
+    // What is wrong with a manifest that can lie nowhere is its list.
+    let list = std::fs::read(test.path_of(head.manifest_list())).unwrap();
+    let at = list.windows(manifest.len()).position(|window| window == manifest.as_bytes()).unwrap();
+    let mut blank = list.clone();
+    blank[at..at + manifest.len()].fill(0);
+    std::fs::write(test.path_of(head.manifest_list()), blank).unwrap();
+    let found = findings(&test).await;
+    let [Finding::Unreadable { part: TablePart::ManifestList, reason, .. }] = &found[..] else { panic!("{found:?}") };
+    assert!(reason.contains("it lists a manifest at \"\\0"), "{reason}");
     std::fs::write(test.path_of(head.manifest_list()), b"not a list").unwrap();
     let found = findings(&test).await;
     let [Finding::Unreadable { part: TablePart::ManifestList, location, .. }] = &found[..] else { panic!("{found:?}") };

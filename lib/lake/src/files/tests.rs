@@ -149,13 +149,17 @@ fn data(path: &str, sequence_number: i64, spec_id: i32, partition: i32) -> DataF
 }
 
 fn position(sequence_number: i64, spec_id: i32, partition: i32, bounds: Option<(&str, &str)>) -> DataFileEntry {
+    entry(&mut position_file(bounds), sequence_number, spec_id, partition)
+}
+
+fn position_file(bounds: Option<(&str, &str)>) -> DataFileBuilder {
     let mut file = DataFileBuilder::default();
     file.content(DataContentType::PositionDeletes).file_path("deletes".to_owned());
     if let Some((lower, upper)) = bounds {
         let bound = |path: &str| HashMap::from([(DELETE_FILE_PATH_ID, Datum::string(path))]);
         file.lower_bounds(bound(lower)).upper_bounds(bound(upper));
     }
-    entry(&mut file, sequence_number, spec_id, partition)
+    file
 }
 
 fn equality(sequence_number: i64, spec_id: i32, partition: i32) -> DataFileEntry {
@@ -218,6 +222,24 @@ fn position_deletes_that_name_files_apply_to_those() {
         (1, 0),
         "a path is named wherever the delete lies"
     );
+}
+
+#[test]
+fn a_position_delete_that_names_one_file_in_two_ways_is_read_to_see() {
+    let file = data("f", 5, 0, 1);
+    let naming = |path: &str, bounds| entry(position_file(bounds).referenced_data_file(Some(path.to_owned())), 6, 0, 1);
+    for (path, bounds, applies) in [
+        ("f", None, 1),
+        ("g", None, 0),
+        ("f", Some(("f", "f")), 1),
+        ("g", Some(("g", "g")), 0),
+        ("f", Some(("e", "g")), 1),
+        ("g", Some(("f", "f")), 1),
+        ("f", Some(("g", "g")), 1),
+        ("g", Some(("h", "h")), 1),
+    ] {
+        assert_eq!(applicable(&[naming(path, bounds)], &file), (applies, 0), "{path} {bounds:?}");
+    }
 }
 
 #[test]
