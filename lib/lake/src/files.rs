@@ -113,6 +113,19 @@ impl Table {
         Ok(live)
     }
 
+    /// The manifest of the current snapshot in which a file is live.
+    pub async fn manifest_with(&self, path: &str) -> Result<Option<String>> {
+        let Some(head) = self.head() else { return Ok(None) };
+        let manifests = self.manifest_list(head).await?;
+        let mut read = self.manifests(&manifests);
+        while let Some((file, manifest)) = read.try_next().await? {
+            if manifest.entries.iter().any(|entry| entry.is_live() && entry.data_file.file_path() == path) {
+                return Ok(Some(file.manifest_path.clone()));
+            }
+        }
+        Ok(None)
+    }
+
     fn refuse_defaults(&self) -> std::result::Result<(), TableError> {
         let Some(column) = column_with_default(self.metadata.current_schema()) else { return Ok(()) };
         let what = format!("gives column {column} a default for rows written before it");

@@ -337,12 +337,22 @@ fn parquet(lines: &str) -> Result<Vec<u8>, String> {
 fn canonical(rows: &[Value]) -> Vec<String> {
     let lines = Rows::parse(COLUMNS, &BTreeMap::new()).expect("the columns are known").canonical_of(rows);
     let by_name = |line: &String| match serde_json::from_str::<BTreeMap<String, Value>>(line) {
-        Ok(row) => json!(row).to_string(),
+        Ok(row) => {
+            json!(row.into_iter().map(|(name, value)| (name, in_full(value))).collect::<BTreeMap<_, _>>()).to_string()
+        }
         Err(_) => line.clone(),
     };
     let mut lines: Vec<_> = lines.iter().map(by_name).collect();
     lines.sort();
     lines
+}
+
+/// A time in microseconds, also in a column that damage gave another name.
+fn in_full(value: Value) -> Value {
+    match value.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok()) {
+        Some(time) => json!(format!("{time:.6}")),
+        None => value,
+    }
 }
 
 /// The rows that are new, and those that are gone.

@@ -273,11 +273,24 @@ impl Shared {
         let location = file.file_path();
         let (store, path) = self.table.storage.resolve(location)?;
         let opened = ParquetFile::open(store, path, location.to_owned(), file.file_size_in_bytes(), None).await;
-        let opened = opened.map_err(|error| self.damaged(error))?;
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(error) => return Err(self.other_size(file).await.unwrap_or_else(|| self.damaged(error))),
+        };
         Ok(match self.read_bytes {
             Some(read_bytes) => opened.with_read_bytes(read_bytes),
             None => opened,
         })
+    }
+
+    /// A file that has not the bytes that its manifest says.
+    async fn other_size(&self, file: &DataFile) -> Option<Error> {
+        let (location, recorded) = (file.file_path(), file.file_size_in_bytes());
+        let found = self.table.storage.head(location).await.ok().filter(|found| found.size != recorded)?;
+        let manifest = self.table.manifest_with(location).await.ok().flatten();
+        let manifest = manifest.unwrap_or_else(|| "the table's metadata".to_owned());
+        let problem = format!("has {} bytes, and {manifest} says {recorded}", found.size);
+        Some(Error::TableFile { table: self.table.name.to_string(), location: location.to_owned(), problem })
     }
 
     /// What a file that cannot be read means, when it is one of the table's own.

@@ -11,8 +11,8 @@ use std::{
 };
 
 use arrow::{
-    array::{ArrayRef, RecordBatch, RecordBatchOptions},
-    compute::concat_batches,
+    array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array},
+    compute::{concat_batches, take_record_batch},
     datatypes::{FieldRef, Schema},
 };
 use bytes::Bytes;
@@ -209,8 +209,11 @@ impl Reading<'_> {
         selection: Option<&RowSelection>,
         sender: &Sender,
     ) -> Decoded<bool> {
-        for start in (0..rows).step_by(self.options.batch_rows.max(1)) {
-            let range = start..rows.min(start + self.options.batch_rows.max(1));
+        // Every window decodes its pages anew: as few windows as their rows have memory.
+        let batch_rows = self.options.batch_rows.max(1);
+        let window_rows = self.file.rows_within(&self.options.roots).max(batch_rows);
+        for start in (0..rows).step_by(window_rows) {
+            let range = start..rows.min(start + window_rows);
             let window = RowSelection::from_consecutive_ranges([range].into_iter(), rows);
             let window = selection.map_or_else(|| window.clone(), |selection| window.intersection(selection));
             if !window.selects_any() {
@@ -233,9 +236,19 @@ impl Reading<'_> {
             columns.extend(row_numbers);
             let (fields, arrays): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
             let options = RecordBatchOptions::new().with_row_count(Some(window.row_count()));
-            let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?;
-            if !self.hand_on(batch, sender) {
-                return Ok(false);
+            let read = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?;
+            if read.num_rows() <= batch_rows {
+                if !self.hand_on(read, sender) {
+                    return Ok(false);
+                }
+                continue;
+            }
+            for start in (0..read.num_rows()).step_by(batch_rows) {
+                // Copied: a slice would count, and hold, the whole window.
+                let rows = UInt64Array::from_iter_values(start as u64..read.num_rows().min(start + batch_rows) as u64);
+                if !self.hand_on(take_record_batch(&read, &rows)?, sender) {
+                    return Ok(false);
+                }
             }
         }
         Ok(true)

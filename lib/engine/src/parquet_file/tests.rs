@@ -399,7 +399,7 @@ async fn a_row_group_that_does_not_fit_reads_the_same_in_pieces() {
 
 #[tokio::test]
 async fn an_object_that_is_replaced_while_it_is_read_in_pieces_is_noticed() {
-    let whole = bytes_of(20_000, 20_000);
+    let whole = bytes_of(60_000, 60_000);
     let (store, file) = in_memory(&whole).await;
     let file = file.unwrap().with_read_bytes(1);
     let mut batches = file.read(ReadOptions { batch_rows: 100, ..all(&file) });
